@@ -33,9 +33,10 @@ def worker_state() -> Any:
 @contextmanager
 def bound(key: str, sink: Callable[[Event], None], state: Any = None) -> Iterator[None]:
     """For engines: bind `tell` and `worker_state` around one task."""
-    tokens = _key.set(key), _sink.set(sink), _state.set(state)
+    was_key, was_sink, was_state = _key.set(key), _sink.set(sink), _state.set(state)
     try:
         yield
     finally:
-        for variable, token in zip((_key, _sink, _state), tokens, strict=True):
-            variable.reset(token)  # type: ignore[arg-type]  # each token is its variable's own
+        _key.reset(was_key)
+        _sink.reset(was_sink)
+        _state.reset(was_state)
