@@ -6,13 +6,14 @@ The decisions are here and pure: which steps may start, which can never start, h
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Protocol
 
 import msgspec
 
+from bowerbird.core.engine import Event
 from bowerbird.core.meaning import Tree
 from bowerbird.core.plans import Plan, Step
 from bowerbird.core.targets import Token
@@ -51,18 +52,24 @@ class RunState(StrEnum):
 class StepRecord(msgspec.Struct, frozen=True):
     """What the ledger knows of a step.
 
-    attempts: how often it was begun. until, why: of a step that waits. error: of one that failed.
+    attempts: how often it was begun. failures: how often it failed and was to be tried again.
+    at_large: attempts (by number) that were begun and did not say that they are over: dead or late,
+      so they may still commit. until, why: of a step that waits. error: of one that failed.
     version, meaning: of one that is done. results: small values that it reported (rows, bytes).
-    leased: whether an attempt holds a lease that it has not given back (it may have expired).
+    holder: who leased it and has not given the lease back (it may have run out, at `leased_until`).
     """
 
     id: str
     state: StepState = StepState.PENDING
     attempts: int = 0
-    leased: bool = False
+    failures: int = 0
+    at_large: tuple[int, ...] = ()
+    holder: str | None = None
+    leased_until: datetime | None = None
     until: datetime | None = None
     why: str = ""
     error: str = ""
+    error_kind: str = ""
     version: str | None = None
     meaning: str | None = None
     results: dict[str, Any] = {}
@@ -105,18 +112,23 @@ class Lease(msgspec.Struct, frozen=True):
 
 
 class Done(msgspec.Struct, frozen=True):
-    """The step committed."""
+    """The step committed. meaning: hash of a tree that the ledger keeps; None where unknown."""
 
     version: str | None
-    meaning: Tree
+    meaning: str | None
     results: dict[str, Any] = {}
 
 
 class Failed(msgspec.Struct, frozen=True):
-    """The step raised. again: whether another attempt may end better."""
+    """The step raised.
+
+    error: what the user is told. kind: the name of the error's class. again: when another attempt
+    may start; None: it would end the same.
+    """
 
     error: str
-    again: bool = False
+    kind: str = ""
+    again: datetime | None = None
 
 
 class Waits(msgspec.Struct, frozen=True):
@@ -126,7 +138,15 @@ class Waits(msgspec.Struct, frozen=True):
     why: str
 
 
-Result = Done | Failed | Waits
+class Left(msgspec.Struct, frozen=True):
+    """The attempt stopped before it committed (somebody interrupted it); nothing can follow."""
+
+
+class Burnt(msgspec.Struct, frozen=True):
+    """The attempt found its token burnt: somebody cancelled the run, or gave the step up."""
+
+
+Result = Done | Failed | Waits | Left | Burnt
 
 
 class Ledger(Protocol):
@@ -142,10 +162,18 @@ class Ledger(Protocol):
 
     def run(self, run_id: str) -> RunRecord: ...
 
-    def begin(self, run_id: str, step_id: str, holder: str, ttl: float) -> Lease | None:
+    def begin(
+        self,
+        run_id: str,
+        step_id: str,
+        holder: str,
+        ttl: float,
+        gone: Callable[[str], bool] = lambda _holder: False,
+    ) -> Lease | None:
         """Lease a step for `ttl` seconds by the ledger's clock.
 
         None if somebody else's lease is alive, the step has ended, or the run is being cancelled.
+        gone: whether a holder is known to be dead, so that its lease need not run out first.
         """
         ...
 
@@ -156,9 +184,13 @@ class Ledger(Protocol):
     def finish(self, lease: Lease, result: Result) -> bool:
         """Record how the attempt ended, and give the lease back.
 
-        `Done` is recorded whoever holds the lease by now, since the commit is a fact; `Failed` and
-        `Waits` only if this lease is the present one (False otherwise).
+        `Done` is recorded whoever holds the lease by now, since the commit is a fact; the others
+        only if this lease is the present one. False: the step had ended already.
         """
+        ...
+
+    def keep_meaning(self, tree: Tree) -> str:
+        """Keep a meaning tree before anything is committed under its hash, which is returned."""
         ...
 
     def skip(self, run_id: str, step_id: str, why: str) -> None:
@@ -169,17 +201,34 @@ class Ledger(Protocol):
         """From now on no step of the run begins. Returns the run as it is then."""
         ...
 
-    def cancelled(self, run_id: str, step_id: str) -> None:
-        """The step can not commit any more: it never began, or its token is burnt."""
+    def settle(self, run_id: str, step_id: str, done: Done | None) -> None:
+        """Of a run that is being cancelled: the step committed after all (`done`), or it can not
+        any more (None): it holds no lease, or its token is burnt."""
         ...
 
     def end(self, run_id: str, state: RunState) -> None:
         """Record the state of the whole run. A run that ended keeps its state."""
         ...
 
-    def unrecorded(self) -> frozenset[Token]:
-        """Tokens that may be in a target's history without a record here: expiry spares them."""
+    def spared(self) -> frozenset[Token]:
+        """Tokens that a run may still look for in a target's history: expiry spares them.
+
+        Those of every step, of a run that has not ended, that was ever begun: one may have
+        committed without a record here, and a later step reads what an earlier one made.
+        """
         ...
+
+
+class Journal(Protocol):
+    """Is told of everything that happens to steps: for logs, spans and progress on a screen."""
+
+    def started(self, run_id: str, step: Step, attempt: str) -> None: ...
+
+    def told(self, run_id: str, step: Step, event: Event) -> None: ...
+
+    def raised(self, run_id: str, step: Step, error: BaseException) -> None: ...
+
+    def ended(self, run_id: str, step: Step, state: StepState, why: str) -> None: ...
 
 
 def startable(run: RunRecord, now: datetime) -> list[Step]:
@@ -234,7 +283,3 @@ def outcome(run: RunRecord) -> RunState:
 def wake_at(run: RunRecord) -> datetime | None:
     """When the first waiting step may be tried again."""
     return min((r.until for r in run.steps if r.until and not r.state.ended), default=None)
-
-
-def recorded(run: RunRecord, step_ids: Sequence[str]) -> Mapping[str, StepRecord]:
-    return {record.id: record for record in run.steps if record.id in step_ids}

@@ -47,6 +47,7 @@ class CellState(msgspec.Struct, frozen=True, omit_defaults=True):
 class Entry(msgspec.Struct, frozen=True):
     """One commit in a target's history.
 
+    meaning: hash of the meaning tree of the step that committed, as the ledger keeps it.
     changed: the cells whose rows this commit changed; `WHOLE` among them means all.
     cells: the state of every cell after it. Only our commits carry it (None otherwise), so a
       history that was cut short by expiry still tells the state.
@@ -55,6 +56,7 @@ class Entry(msgspec.Struct, frozen=True):
     version: Version
     token: Token | None = None
     attempt: str | None = None
+    meaning: str | None = None
     burnt: bool = False
     changed: frozenset[str] = frozenset()
     cells: Mapping[str, CellState] | None = None
@@ -100,19 +102,23 @@ class History(msgspec.Struct, frozen=True):
 class Change(msgspec.Struct, frozen=True):
     """What an attempt at a step wants to commit.
 
+    meaning: hash of the step's meaning tree; the executor fills it in.
     makes: cell -> meaning that the commit makes current.
     overwrites: the cells whose present rows it replaces; none for a pure append.
     holds: cell -> hash of the definition that must not be made again by itself (a rollback).
     payload: what the target's log understands: data files, a folder; opaque here.
     preserves_rows: a rewrite that changes no row (a compaction): data versions stay.
+    results: small figures that the step reports (rows, bytes); the ledger keeps them.
     """
 
     attempt: str
+    meaning: str = ""
     makes: Mapping[str, str] = {}
     overwrites: tuple[str, ...] = ()
     holds: Mapping[str, str] = {}
     payload: Any = None
     preserves_rows: bool = False
+    results: Mapping[str, Any] = {}
 
     def cells_after(self, history: History, token: Token) -> dict[str, CellState]:
         """The state of every cell once this change stands on top of `history`."""
@@ -131,6 +137,7 @@ class Committed(msgspec.Struct, frozen=True):
 
     version: Version
     attempt: str | None
+    meaning: str | None = None
     burnt: bool = False
 
 
@@ -139,10 +146,14 @@ class Read(msgspec.Struct, frozen=True):
 
     version: Version | None = None
     cells: Mapping[str, CellState] = {}
+    pinned: str | None = None
+    """The data version, where a plan pinned it and the cells are not at hand."""
 
     @property
     def data(self) -> str:
         """The data version of the whole target."""
+        if self.pinned is not None:
+            return self.pinned
         versions = sorted({state.data for state in self.cells.values()})
         return ",".join(versions) or (self.version or "")
 
@@ -165,20 +176,24 @@ class Target(Protocol):
         """Commit once, whatever was tried before. Raises `PlanAgainError` if the plan is stale."""
         ...
 
-    def burn(self, token: Token, base: Version | None) -> Committed | None:
+    def burn(self, token: Token) -> Committed:
         """Make sure that `token` can never commit from now on.
 
         Returns the commit that carries it: an earlier real one (too late to cancel) or the empty
-        one that burnt it; None when the base is gone, so that nobody could commit it anyway.
+        one that burnt it.
         """
         ...
 
     def files(self, token: Token, attempt: str) -> str:
-        """The folder for one attempt's files."""
+        """The folder for one attempt's files; empty where a target has none."""
         ...
 
     def sweep(self, token: Token, keep: str | None) -> None:
         """Delete the files of every attempt but `keep`, once the token is committed or burnt."""
+        ...
+
+    def discard(self, token: Token, attempt: str) -> None:
+        """Delete the files of one attempt that ended without a commit."""
         ...
 
 
@@ -202,6 +217,8 @@ class Log(Protocol):
 
     def sweep(self, token: Token, keep: str | None) -> None: ...
 
+    def discard(self, token: Token, attempt: str) -> None: ...
+
 
 def overlap(cells: Iterable[str], changed: Iterable[str]) -> bool:
     """Whether two sets of cells share a row."""
@@ -223,8 +240,8 @@ def judge(
     for entry in history.entries:
         if entry.version == base:
             break
-        if entry.token == token:
-            return Committed(entry.version, entry.attempt, entry.burnt)
+        if (found := carried((entry,), token)) is not None:
+            return found
         since.append(entry)
     else:
         if base is not None or not history.complete:
@@ -247,6 +264,14 @@ def judge(
                 expected="no other change since the plan was made",
                 fix="bowerbird plan, to see what would be replaced",
             )
+    return None
+
+
+def carried(entries: Iterable[Entry], token: Token) -> Committed | None:
+    """The commit among these that carries the token."""
+    for entry in entries:
+        if entry.token == token:
+            return Committed(entry.version, entry.attempt, entry.meaning, entry.burnt)
     return None
 
 
@@ -282,13 +307,10 @@ class LogTarget:
         return judge(self._log.name, self._log.load(), token, base, ())
 
     def commit(self, token: Token, base: Version | None, change: Change) -> Committed:
-        return self._loop(token, base, change)
+        return self._loop(token, (base, change))
 
-    def burn(self, token: Token, base: Version | None) -> Committed | None:
-        try:
-            return self._loop(token, base, None)
-        except PlanAgainError:
-            return None
+    def burn(self, token: Token) -> Committed:
+        return self._loop(token, None)
 
     def files(self, token: Token, attempt: str) -> str:
         return self._log.files(token, attempt)
@@ -296,22 +318,46 @@ class LogTarget:
     def sweep(self, token: Token, keep: str | None) -> None:
         self._log.sweep(token, keep)
 
-    def _loop(self, token: Token, base: Version | None, change: Change | None) -> Committed:
-        overwrites = change.overwrites if change else ()
+    def discard(self, token: Token, attempt: str) -> None:
+        self._log.discard(token, attempt)
+
+    def _loop(self, token: Token, change: tuple[Version | None, Change] | None) -> Committed:
+        """Append `change` onto its base; or, without one, the empty commit that burns the token.
+
+        Burning looks at no base: it must move the head even where the base is gone, because a
+        process that judged the history before that may be just about to append onto this head.
+        """
+        unheard = False
         for attempt in range(1, self._tries + 1):
             try:
                 history = self._log.load()
-                found = judge(self._log.name, history, token, base, overwrites)
+                found = self._judge(history, token, change)
                 if found is not None:
                     return found
-                version = self._log.append(history, token, change)
-            except (CommitConflictError, UnavailableError):
+                version = self._log.append(history, token, change[1] if change else None)
+            except (CommitConflictError, UnavailableError) as error:
+                unheard = unheard or isinstance(error, UnavailableError)
                 if attempt == self._tries:
                     raise
                 self._clock.back_off(attempt)
+            except PlanAgainError as error:
+                if not unheard:
+                    raise
+                # One of our commits may have gone through before the history was cut.
+                raise UnavailableError(f"{error.problem}; an earlier answer was lost") from error
             else:
-                return Committed(version, change.attempt if change else None, burnt=change is None)
-        raise AssertionError("unreachable: the loop returns or raises")
+                if change is None:
+                    return Committed(version, None, burnt=True)
+                return Committed(version, change[1].attempt, change[1].meaning)
+        raise AssertionError("unreachable: the last try returns or raises")
+
+    def _judge(
+        self, history: History, token: Token, change: tuple[Version | None, Change] | None
+    ) -> Committed | None:
+        if change is None:
+            return carried(history.entries, token)
+        base, wanted = change
+        return judge(self._log.name, history, token, base, wanted.overwrites)
 
 
 BURNT = b"burnt"
@@ -352,20 +398,23 @@ class ObjectTarget:
     def commit(self, token: Token, base: Version | None, change: Change) -> Committed:
         name = object_name(token)
         if self._objects.create(name, change.payload):
-            return Committed(Version(name), change.attempt)
+            return Committed(Version(name), change.attempt, change.meaning)
         return self._taken(token)
 
-    def burn(self, token: Token, base: Version | None) -> Committed | None:
+    def burn(self, token: Token) -> Committed:
         name = object_name(token)
         if self._objects.create(name, BURNT):
             return Committed(Version(name), None, burnt=True)
         return self._taken(token)
 
     def files(self, token: Token, attempt: str) -> str:
-        raise NotImplementedError("an object is made in one call: its attempts have no files")
+        return ""  # an object is made in one call: its attempts have no files
 
     def sweep(self, token: Token, keep: str | None) -> None:
         """Nothing to sweep: an object is made in one call."""
+
+    def discard(self, token: Token, attempt: str) -> None:
+        """Nothing to discard, for the same reason."""
 
     def _taken(self, token: Token) -> Committed:
         found = self.find(token, None)
