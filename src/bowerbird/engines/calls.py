@@ -39,7 +39,7 @@ class Order(msgspec.Struct, frozen=True):
 
 
 def named(call: str) -> Callable[..., Any]:
-    """The function that ``"module:name"`` names; ``name`` may be nested: ``"module:Class.make"``."""
+    """The function that ``"module:name"`` names; the name may be nested: ``"module:Class.make"``."""
     module_name, colon, path = call.partition(":")
     if not (module_name and colon and path):
         raise FunctionError(f"{call!r} does not name a function", expected='"module:name"')

@@ -16,7 +16,7 @@ class Isolation(enum.Enum):
     """What a task shares with the others and with the driver."""
 
     THREADS = "threads"
-    """Everything. Starts at once; a task in flight cannot be stopped, only no longer listened to."""
+    """Everything. Starts at once; a task in flight cannot be stopped, only unheard."""
 
     PROCESSES = "processes"
     """Nothing. A task can be stopped, can die, can eat memory, and only it ends."""

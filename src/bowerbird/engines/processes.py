@@ -1,8 +1,8 @@
 """Workers that are processes of this machine: the driver's side. `worker_main` is the other.
 
-Each is a fresh interpreter (never a fork), leads a session of its own (Ctrl-C in the terminal is the
-driver's business; what a task starts is ended with it), and writes to the driver's standard error,
-so that the driver's standard output stays its own.
+Each is a fresh interpreter (never a fork), leads a session of its own (Ctrl-C in the terminal is
+the driver's business; what a task starts is ended with it), and writes to the driver's standard
+error, so that the driver's standard output stays its own.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Hashable, Sequence
+from pathlib import Path
 from typing import ClassVar
 
 from bowerbird.core.engine import Event, Outcome, Resources, Setup, Task
@@ -55,7 +56,7 @@ class Process:
 
     def open(self) -> None:
         ours, theirs = socket.socketpair()
-        path = [*self._paths, *(entry or str(os.getcwd()) for entry in sys.path)]
+        path = [*self._paths, *(entry or str(Path.cwd()) for entry in sys.path)]
         argv = [
             sys.executable,
             "-c",
@@ -69,7 +70,7 @@ class Process:
             if self._killed:
                 raise Lost("was stopped")
             try:
-                self._process = subprocess.Popen(
+                self._process = subprocess.Popen(  # noqa: S603 (our own interpreter)
                     argv,
                     stdin=subprocess.DEVNULL,
                     stdout=2,
@@ -92,7 +93,7 @@ class Process:
             outcome = self._listen(packed.task, on_event, limit)
         except (EOFError, OSError):
             raise Lost(*self._bury()) from None
-        # Sent again after an error, which may be the set-up's own; a worker that has one ignores it.
+        # Sent again after an error, which may be the set-up's own; who is set up ignores it.
         self._set_up = packed.setup is not None and outcome.error is None
         return outcome
 
@@ -215,8 +216,10 @@ def _epitaph(code: int) -> tuple[str, str | None]:
         )
     return (
         f"was killed by {name}",
-        "if nobody did that by hand, memory ran out (the kernel's log names the process):"
-        " give the task less to hold, or the engine fewer workers",
+        (
+            "if nobody did that by hand, memory ran out (the kernel's log names the process):"
+            " give the task less to hold, or the engine fewer workers"
+        ),
     )
 
 

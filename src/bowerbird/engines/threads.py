@@ -1,8 +1,8 @@
 """Workers that are threads of this process.
 
-Nothing is pickled and nothing is copied, so it starts at once and debuggers work; one task's memory,
-`os.chdir` or crash is everybody's. A thread cannot be stopped from outside: a task in flight when
-its run is cancelled is left to end, and what it returns is dropped.
+Nothing is pickled and nothing is copied, so it starts at once and debuggers work; one task's
+memory, `os.chdir` or crash is everybody's. A thread cannot be stopped from outside: a task in
+flight when its run is cancelled is left to end, and what it returns is dropped.
 """
 
 from __future__ import annotations

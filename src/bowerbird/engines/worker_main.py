@@ -80,7 +80,7 @@ def _die_with(driver: int, sock: socket.socket) -> None:
 
 
 def _watch(fd: int) -> None:
-    """Everywhere: when the driver's end of the socket closes, go, with all that the task started."""
+    """Everywhere: when the driver's end closes, go, and take along what the task started."""
     poll = select.poll()
     poll.register(fd, 0)  # only hang-ups and errors
     poll.poll()
