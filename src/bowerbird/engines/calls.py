@@ -20,7 +20,7 @@ from typing import Any, Protocol
 import msgspec
 
 from bowerbird.core.engine import Event, Outcome, Setup, Task, Usage
-from bowerbird.core.errors import BowerbirdError, FunctionError, StepError
+from bowerbird.core.errors import BowerbirdError, FunctionError, StepError, UserError
 from bowerbird.core.inside import bound
 
 Sink = Callable[[Event], None]
@@ -39,7 +39,7 @@ class Order(msgspec.Struct, frozen=True):
 
 
 def named(call: str) -> Callable[..., Any]:
-    """The function that ``"module:name"`` names; the name may be nested: ``"module:Class.make"``."""
+    """The function that ``"module:name"`` names; nested too: ``"module:Class.make"``."""
     module_name, colon, path = call.partition(":")
     if not (module_name and colon and path):
         raise FunctionError(f"{call!r} does not name a function", expected='"module:name"')
@@ -162,6 +162,33 @@ def unpacked(key: str, data: bytes) -> Outcome:
             error=StepError(f"the result of task {key!r} cannot be unpickled: {reason}"),
         )
     return outcome
+
+
+def too_large(key: str, size: int, limit: int) -> Outcome:
+    """The outcome of a task that was stopped because its worker grew over its memory."""
+    error = StepError(
+        f"task {key!r} was stopped: its worker held {_mb(size)} of memory",
+        expected=f"at most {_mb(limit)} (its resources.memory_bytes)",
+        fix="raise memory_bytes, or give the task less to do at once",
+    )
+    return Outcome(key=key, error=error)
+
+
+def _mb(size: int) -> str:
+    return f"{size / 1e6:,.0f} MB"
+
+
+def packed_task(task: Task) -> bytes:
+    """A task as bytes, for a worker in another process; raises what pickling raises."""
+    return pickle.dumps(task, protocol=5)
+
+
+def packed_setup(setup: Setup) -> bytes:
+    try:
+        return pickle.dumps(setup, protocol=5)
+    except Exception as error:
+        problem = f"the arguments of set-up {setup.call!r} cannot be pickled: {error}"
+        raise UserError(problem) from error
 
 
 class Meter(Protocol):

@@ -223,6 +223,8 @@ class _Station(threading.Thread):
                     end = self.worker.perform(order[0], order[1].tell)
                 except Lost as lost:
                     end = lost
+                except BowerbirdError as error:  # there can be no such worker
+                    end = Outcome(key=order[0].task.key, error=error)
                 except Exception as error:  # noqa: BLE001 (a defect of ours must not hang the run)
                     end = Lost(f"could not be spoken to: {type(error).__name__}: {error}")
                 if not self._pool.ended(self, end):

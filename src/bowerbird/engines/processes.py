@@ -23,9 +23,16 @@ from pathlib import Path
 from typing import ClassVar
 
 from bowerbird.core.engine import Event, Outcome, Resources, Setup, Task
-from bowerbird.core.errors import StepError, UserError
+from bowerbird.core.errors import UserError
 from bowerbird.engines import frames
-from bowerbird.engines.calls import Order, resident_bytes, unpacked
+from bowerbird.engines.calls import (
+    Order,
+    packed_setup,
+    packed_task,
+    resident_bytes,
+    too_large,
+    unpacked,
+)
 from bowerbird.engines.pool import Lost, Packed
 
 # How often a silent worker is looked at: is it there, and how large is it?
@@ -136,7 +143,7 @@ class Process:
             if limit is not None and time.monotonic() - looked >= look:
                 looked = time.monotonic()
                 if (size := self._resident()) > limit:
-                    return self._too_large(task.key, size, limit)
+                    return self._end_too_large(task.key, size, limit)
             if ready:
                 data = frames.receive(self._sock)
                 if data[:1] == b"o":
@@ -146,16 +153,10 @@ class Process:
                 # Gone, yet the connection is open: something that the task started holds it.
                 raise EOFError
 
-    def _too_large(self, key: str, size: int, limit: int) -> Outcome:
-        with self._guard:
-            self._signal(signal.SIGKILL)
+    def _end_too_large(self, key: str, size: int, limit: int) -> Outcome:
+        self._kill_now()
         self._bury()
-        error = StepError(
-            f"task {key!r} was stopped: its worker held {_mb(size)} of memory",
-            expected=f"at most {_mb(limit)} (its resources.memory_bytes)",
-            fix="raise memory_bytes, or give the task less to do at once",
-        )
-        return Outcome(key=key, error=error)
+        return too_large(key, size, limit)
 
     def _reopen(self) -> None:
         self._bury()
@@ -223,10 +224,6 @@ def _epitaph(code: int) -> tuple[str, str | None]:
     )
 
 
-def _mb(size: int) -> str:
-    return f"{size / 1e6:,.0f} MB"
-
-
 class Processes:
     """The kind of worker that `LocalEngine(isolation=PROCESSES)` has."""
 
@@ -238,15 +235,10 @@ class Processes:
         self._paths = paths
 
     def pack(self, task: Task) -> bytes:
-        return pickle.dumps(task, protocol=5)
+        return packed_task(task)
 
     def pack_setup(self, setup: Setup) -> bytes:
-        try:
-            return pickle.dumps(setup, protocol=5)
-        except Exception as error:
-            raise UserError(
-                f"the arguments of set-up {setup.call!r} cannot be pickled: {error}"
-            ) from error
+        return packed_setup(setup)
 
     def fit(self, resources: Resources) -> Hashable:  # noqa: ARG002 (all alike)
         return None
