@@ -41,5 +41,6 @@ def ray_of_the_session() -> Iterator[None]:
 class TestRay(EngineConformance):
     opens = "tests.engines.test_ray:open_ray"
     gaps: ClassVar[dict[str, str]] = {
+        "test_a_worker_that_was_killed_is_told_with_its_signal": "never: nor the signal",
         "test_a_worker_that_exited_is_told_with_its_code": "never: Ray does not tell the code",
     }

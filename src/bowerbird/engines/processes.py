@@ -58,6 +58,7 @@ class Process:
         self._killed = False
         self._process: subprocess.Popen[bytes] | None = None
         self._sock: socket.socket | None = None
+        self._last_word: threading.Timer | None = None
         self._set_up = False
         self._used = False
 
@@ -110,10 +111,10 @@ class Process:
             self._signal(signal.SIGTERM)
         if self._process is None:
             return
-        end = threading.Timer(_GRACE_SECONDS, self._kill_now)
-        end.daemon = True
+        self._last_word = threading.Timer(_GRACE_SECONDS, self._kill_now)
+        self._last_word.daemon = True
         try:
-            end.start()
+            self._last_word.start()
         except RuntimeError:  # the driver itself is ending: no new threads
             self._kill_now()
 
@@ -196,6 +197,8 @@ class Process:
             if self._sock is not None:
                 self._sock.close()
             self._sock, self._set_up, self._used = None, False, False
+        if self._last_word is not None:
+            self._last_word.cancel()
         if self._killed:
             return "was stopped", None
         if not by_itself or code is None:

@@ -47,7 +47,7 @@ log = logging.getLogger("bowerbird.engines")
 # A laptop's Ray needs no third of the memory for objects: large results travel as files.
 _OBJECT_STORE_BYTES = 200_000_000
 _LOOK_AT_MEMORY_SECONDS = 0.05
-# How often somebody who waits for a place looks whether the run was stopped, and says that it waits.
+# Who waits for a place looks so often whether the run was stopped, and says so often that it waits.
 _LOOK_SECONDS = 0.2
 _SAY_SECONDS = 30.0
 
@@ -102,7 +102,7 @@ class RayEngine:
         )
 
     def close(self) -> None:
-        """Stop what runs and end the actors; end Ray if an engine started it and this is the last."""
+        """Stop what runs, end the actors; the last engine ends the Ray that an engine started."""
         self._pool.close()
         if self._open:
             self._open = False
@@ -147,20 +147,33 @@ def _start_ray(address: str | None, workers: int, paths: tuple[str, ...]) -> Non
 
     # Nothing is sent to Ray's makers.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+    _quieten_ray()
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if address is None:
+        options |= {"num_cpus": workers, "include_dashboard": False}
+        options["object_store_memory"] = _OBJECT_STORE_BYTES
+    elif modules := importables(paths):
+        options["runtime_env"] = {"py_modules": modules}
     try:
-        if address is None:
-            ray.init(
-                address="local",
-                num_cpus=workers,
-                include_dashboard=False,
-                object_store_memory=_OBJECT_STORE_BYTES,
-                **quiet,
-            )
-        else:
-            ray.init(address=address, runtime_env={"py_modules": importables(paths)}, **quiet)
+        ray.init(address=address or "local", **options)
     except ConnectionError as error:
         raise UserError(f"there is no Ray at {address!r}: {error}") from error
+
+
+def _quieten_ray() -> None:
+    """Send what Ray says of lost workers to our log.
+
+    Ray 2.60 prints it to the driver's standard output, where a command's ``--json`` goes, whatever
+    `log_to_driver` is, and has no setting for it: hence the private name, and the look before.
+    """
+    from ray._private import worker
+
+    def to_log(data: dict[str, Any], ignore_prefix: bool = False) -> None:  # noqa: ARG001
+        for line in data.get("lines", ()):
+            log.debug("ray: %s", line)
+
+    if hasattr(worker, "print_to_stdstream"):
+        worker.print_to_stdstream = to_log
 
 
 def importables(paths: tuple[str, ...]) -> list[str]:
@@ -186,7 +199,7 @@ class Seat:
         """Answers once the actor is placed and up."""
 
     def perform(self, order: Order, limit: int | None) -> Iterator[bytes]:
-        """What `worker_main` sends, ``e`` and ``o``; or ``m`` and the size of a worker too large."""
+        """Sends what `worker_main` sends, or ``m`` and the size of a worker that is too large."""
         said: queue.SimpleQueue[bytes] = queue.SimpleQueue()
 
         def do() -> None:
@@ -333,19 +346,25 @@ class Actor:
 @contextlib.contextmanager
 def _told_by_ray() -> Iterator[None]:
     """Turn what Ray says of a lost worker into `Lost`."""
-    from ray.exceptions import RayError
+    from ray.exceptions import RayError, RuntimeEnvSetupError
 
     try:
         yield
+    except RuntimeEnvSetupError as error:
+        last = str(error).strip().rpartition("\n")[2]
+        raise UserError(f"the Ray cluster could not take the project's folders: {last}") from error
     except RayError as error:
-        raise Lost(f"was lost; Ray says: {_first_words(error)}", _HINT) from error
+        raise Lost(f"was lost; Ray says: {gist(str(error))}", _HINT) from error
 
 
-_HINT = "look for its process in Ray's logs; give the task less memory to hold if that ran out"
+_HINT = "look for its process in Ray's logs; if memory ran out, give the task less to hold"
 
 
-def _first_words(error: Exception) -> str:
-    return " ".join(str(error).split())[:1000]
+def gist(said: str) -> str:
+    """The sentence that tells why, out of the page that Ray writes when a worker is lost."""
+    words = " ".join(said.split())
+    _, detail, why = words.rpartition("Worker exit detail: ")
+    return (why if detail else words).partition(" Some common causes")[0][:300]
 
 
 class Actors:
