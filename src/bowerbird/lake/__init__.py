@@ -15,6 +15,8 @@ Importing this loads neither PyIceberg nor Arrow: each function imports what it 
 
 from bowerbird.lake.catalog import Lake, identifier
 from bowerbird.lake.log import TableLog
+from bowerbird.lake.read import duckdb, read, read_batches
+from bowerbird.lake.rollback import plan_rollback, rollback
 from bowerbird.lake.specs import (
     Bucket,
     Day,
@@ -39,8 +41,13 @@ __all__ = [
     "Written",
     "bucket",
     "day",
+    "duckdb",
     "identifier",
     "identity",
     "month",
+    "plan_rollback",
+    "read",
+    "read_batches",
+    "rollback",
     "write",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from bowerbird.core.errors import PlanAgainError, RefError
@@ -112,11 +113,9 @@ class Lake:
         name = identifier(ref)
         new = evolve.new_metadata(spec, self.location(name))
         with translated(f"creating {name}"):
-            try:
+            with suppress(NamespaceAlreadyExistsError):
                 self.catalog.create_namespace_if_not_exists(name.split(".")[0])
-            except NamespaceAlreadyExistsError:
-                pass
-            try:
+            with suppress(TableAlreadyExistsError):
                 self.catalog.create_table(
                     name,
                     new.schema(),
@@ -126,8 +125,6 @@ class Lake:
                     # new_table_metadata takes the format version out of its properties.
                     properties=new.properties | {"format-version": "2"},
                 )
-            except TableAlreadyExistsError:
-                pass
         point("lake.create.after")
         return self.load(name)
 

@@ -70,9 +70,11 @@ class TableLog:
         table = self._table_at(onto, written.spec if written else None)
         _no_retry(table)
         tx = table.transaction()
-        new, gone = (), ()
+        new: tuple[DataFile, ...] = ()
+        gone: tuple[DataFile, ...] = ()
         if change is not None and written is not None:
-            evolve.evolve(tx, self.name, written.spec)
+            if written.spec is not None:
+                evolve.evolve(tx, self.name, written.spec)
             _check_columns(self.name, tx, written)
             new, gone = _exchange(table, change, written)
         snapshot = tx.update_snapshot(snapshot_properties=_summary(onto, token, change, table, new))

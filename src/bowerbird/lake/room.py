@@ -10,7 +10,10 @@ ROOM = Room(
     steps={
         "table.load": "bowerbird.lake.steps:LOAD",
         "table.create": "bowerbird.lake.steps:CREATE",
+        "table.rollback": "bowerbird.lake.steps:ROLLBACK",
+        "table.drop": "bowerbird.lake.steps:DROP",
     },
     targets={"table": "bowerbird.lake.steps:target"},
+    views={"tables": "bowerbird.lake.views:tables", "table": "bowerbird.lake.views:table"},
     standing="first",
 )

@@ -15,6 +15,7 @@ from bowerbird.core.steps import Home, StepKind, TargetKind, Work
 from bowerbird.core.targets import SHAPE, WHOLE, Change, LogTarget
 from bowerbird.lake.catalog import Lake
 from bowerbird.lake.log import TableLog
+from bowerbird.lake.rollback import rollback
 from bowerbird.lake.specs import Table
 from bowerbird.lake.write import Written, write
 
@@ -75,11 +76,11 @@ def _load_change(work: Work, outcomes: Sequence[Outcome]) -> Change:
     )
 
 
-def _no_tasks(work: Work) -> Iterable[Task]:
+def _no_tasks(_: Work) -> Iterable[Task]:
     return ()
 
 
-def _create_change(work: Work, outcomes: Sequence[Outcome]) -> Change:
+def _create_change(work: Work, _: Sequence[Outcome]) -> Change:
     return Change(
         attempt=work.attempt,
         makes={work.step.cell: work.meaning},
@@ -87,7 +88,35 @@ def _create_change(work: Work, outcomes: Sequence[Outcome]) -> Change:
     )
 
 
+def _rollback_change(work: Work, _: Sequence[Outcome]) -> Change:
+    wanted = work.step.definition
+    return rollback(
+        Lake(work.home),
+        work.step.target,
+        wanted["to"],
+        work.attempt,
+        wanted["cells"],
+        wanted["holds"],
+    )
+
+
+def _drop_tasks(work: Work) -> Iterable[Task]:
+    call = "bowerbird.lake.steps:drop"
+    return [Task(work.step.target, call, (work.home, work.step.target, work.step.base))]
+
+
+def drop(home: Home, ref: str, base: str | None) -> bool:
+    """Drop the table if it is still the one that the plan saw; done before: nothing to do."""
+    return Lake(home).drop(ref, head=base)
+
+
+def _drop_change(work: Work, outcomes: Sequence[Outcome]) -> Change:
+    return Change(attempt=work.attempt, results={"dropped": outcomes[0].result()})
+
+
 LOAD = StepKind(
     target=TargetKind.TABLE, tasks=_load_tasks, change=_load_change, inverse="table.rollback"
 )
 CREATE = StepKind(target=TargetKind.TABLE, tasks=_no_tasks, change=_create_change)
+ROLLBACK = StepKind(target=TargetKind.TABLE, tasks=_no_tasks, change=_rollback_change)
+DROP = StepKind(target=TargetKind.NONE, tasks=_drop_tasks, change=_drop_change, repeatable=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
@@ -29,19 +29,19 @@ if TYPE_CHECKING:
     from pyiceberg.manifest import DataFile
     from pyiceberg.table.metadata import TableMetadata
 
-    Rows = pa.Table | pa.RecordBatchReader | Iterable[pa.RecordBatch]
+    Rows: TypeAlias = pa.Table | pa.RecordBatchReader | Iterable[pa.RecordBatch]
 
 ROWS_A_GROUP = 128 * 1024
 """Rows in a row group: what a reader can skip, and what a writer holds encoded."""
 
 
 class Written(msgspec.Struct, frozen=True):
-    """Files that are ready to be committed to a table of `spec`.
+    """Files that are ready to be committed to a table of `spec` (None: to the table as it is).
 
     columns: column -> the id by which the files know it; the commit compares them.
     """
 
-    spec: Table
+    spec: Table | None
     columns: dict[str, int] = {}
     files: tuple[DataFile, ...] = ()
 
