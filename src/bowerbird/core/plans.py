@@ -245,6 +245,12 @@ def _verdict(
         return "missing"
     later = [ref for ref, value in inputs.items() if isinstance(value, OutputOf)]
     read = {ref: value.data for ref, value in inputs.items() if isinstance(value, Pinned)}
+    if state.held == digest(want.definition) and want.target not in allowed.release_held:
+        return Note(
+            want.target,
+            "held: this definition was rolled back here",
+            f"bowerbird apply --release {want.target}",
+        )
     if state.meaning is None:
         if want.target in allowed.replace_outside:
             return f"changed outside ({state.data}); to be replaced, as asked"
@@ -252,12 +258,6 @@ def _verdict(
             want.target,
             f"left as it is: changed outside the house ({state.data})",
             f"bowerbird apply --replace {want.target}",
-        )
-    if state.held == digest(want.definition) and want.target not in allowed.release_held:
-        return Note(
-            want.target,
-            "held: this definition was rolled back here",
-            f"bowerbird apply --release {want.target}",
         )
     if not later and digest(meaning(want.definition, read)) == state.meaning:
         return ""

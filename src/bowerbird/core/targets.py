@@ -13,6 +13,7 @@ What can happen between the plan's base and the present head is decided by `judg
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any, NewType, Protocol
 
 import msgspec
@@ -27,7 +28,14 @@ Version = NewType("Version", str)
 """The name of one commit in a target's history: a snapshot id, a release id."""
 
 WHOLE = "*"
-"""The cell that stands for all rows of a target."""
+"""The cell that stands for all rows of a target.
+
+A part of the rows is ``field=value``, or several joined by ``/`` where all must hold (a partition
+path: ``at_day=2017-10-02/household_id_bucket=3``). What holds no rows begins with ``#``.
+"""
+
+SHAPE = "#shape"
+"""The cell that stands for what a target is, apart from its rows: that it exists, its columns."""
 
 
 class CellState(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -103,7 +111,8 @@ class Change(msgspec.Struct, frozen=True):
     """What an attempt at a step wants to commit.
 
     meaning: hash of the step's meaning tree; the executor fills it in.
-    makes: cell -> meaning that the commit makes current.
+    makes: cell -> meaning that the commit makes current; None where the rows that it brings back
+      were written by somebody outside the house (a rollback).
     overwrites: the cells whose present rows it replaces; none for a pure append.
     holds: cell -> hash of the definition that must not be made again by itself (a rollback).
     payload: what the target's log understands: data files, a folder; opaque here.
@@ -113,7 +122,7 @@ class Change(msgspec.Struct, frozen=True):
 
     attempt: str
     meaning: str = ""
-    makes: Mapping[str, str] = {}
+    makes: Mapping[str, str | None] = {}
     overwrites: tuple[str, ...] = ()
     holds: Mapping[str, str] = {}
     payload: Any = None
@@ -154,7 +163,8 @@ class Read(msgspec.Struct, frozen=True):
         """The data version of the whole target."""
         if self.pinned is not None:
             return self.pinned
-        versions = sorted({state.data for state in self.cells.values()})
+        rows = (state.data for cell, state in self.cells.items() if not cell.startswith("#"))
+        versions = sorted(set(rows))
         return ",".join(versions) or (self.version or "")
 
 
@@ -221,11 +231,37 @@ class Log(Protocol):
 
 
 def overlap(cells: Iterable[str], changed: Iterable[str]) -> bool:
-    """Whether two sets of cells share a row."""
+    """Whether two sets of cells share a row.
+
+    Two cells share none if they give one field different values; without a field in common they
+    do: some row of the day may be in the bucket.
+    """
     one, other = set(cells), set(changed)
-    if not one or not other:
+    if not one.isdisjoint(other):
+        return True
+    return any(_meet(fields_of(a), fields_of(b)) for a in one for b in other)
+
+
+def _meet(one: Mapping[str, str] | None, other: Mapping[str, str] | None) -> bool:
+    if one is None or other is None:
         return False
-    return WHOLE in one or WHOLE in other or not one.isdisjoint(other)
+    return all(other.get(field, value) == value for field, value in one.items())
+
+
+@lru_cache(maxsize=65536)
+def fields_of(cell: str) -> Mapping[str, str] | None:
+    """``a=1/b=2`` -> its fields; `WHOLE` has none; a cell of another form is one nameless field.
+
+    None for a cell that holds no rows.
+    """
+    if cell == WHOLE:
+        return {}
+    if cell.startswith("#"):
+        return None
+    parts = [part.partition("=") for part in cell.split("/")]
+    if all(equals for _, equals, _ in parts):
+        return {field: value for field, _, value in parts}
+    return {"": cell}
 
 
 def judge(
