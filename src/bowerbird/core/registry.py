@@ -10,7 +10,7 @@ from typing import Any
 from bowerbird.core.clock import Clock
 from bowerbird.core.errors import RefError, SpecError
 from bowerbird.core.functions import load
-from bowerbird.core.plans import Step, Want
+from bowerbird.core.plans import Want
 from bowerbird.core.refs import kind_of
 from bowerbird.core.room import Room, Service
 from bowerbird.core.specs import Spec
@@ -18,7 +18,7 @@ from bowerbird.core.steps import Home, StepKind, TargetKind
 from bowerbird.core.targets import Target
 
 WantsOf = Callable[[Any], Iterable[Want]]
-OpenTarget = Callable[[Home, Clock, str, Step | None], Target]
+OpenTarget = Callable[[Home, Clock, str], Target]
 
 
 class Registry:
@@ -49,12 +49,9 @@ class Registry:
             raise TypeError(f"{self._steps[name]} of step kind {name} is no StepKind")
         return kind
 
-    def target(
-        self, kind: TargetKind, home: Home, clock: Clock, ref: str, step: Step | None = None
-    ) -> Target:
-        """Open a target. step: the one that is to commit there, if any."""
+    def target(self, kind: TargetKind, home: Home, clock: Clock, ref: str) -> Target:
         open_target: OpenTarget = load(_named(self._targets, kind, "target"))
-        return open_target(home, clock, ref, step)
+        return open_target(home, clock, ref)
 
     def services(self) -> dict[str, Service]:
         return {name: service for room in self.rooms for name, service in room.services.items()}

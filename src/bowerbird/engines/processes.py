@@ -243,8 +243,8 @@ class Processes:
     def pack_setup(self, setup: Setup) -> bytes:
         return packed_setup(setup)
 
-    def fit(self, resources: Resources) -> Hashable:  # noqa: ARG002 (all alike)
+    def fit(self, resources: Resources) -> Hashable:
         return None
 
-    def hire(self, resources: Resources, count: int) -> Sequence[Process]:  # noqa: ARG002
+    def hire(self, resources: Resources, count: int) -> Sequence[Process]:
         return [Process(self._paths) for _ in range(count)]

@@ -45,7 +45,7 @@ class Threads:
 
     stoppable: ClassVar[bool] = False
 
-    def pack(self, task: Task) -> bytes:  # noqa: ARG002 (the task is handed over as it is)
+    def pack(self, task: Task) -> bytes:
         return b""
 
     def pack_setup(self, setup: Setup) -> bytes:
@@ -55,8 +55,8 @@ class Threads:
         except Exception:  # noqa: BLE001 (pickling runs anybody's code)
             return f"set-up {id(setup)}".encode()
 
-    def fit(self, resources: Resources) -> Hashable:  # noqa: ARG002
+    def fit(self, resources: Resources) -> Hashable:
         return None
 
-    def hire(self, resources: Resources, count: int) -> Sequence[Thread]:  # noqa: ARG002
+    def hire(self, resources: Resources, count: int) -> Sequence[Thread]:
         return [Thread() for _ in range(count)]

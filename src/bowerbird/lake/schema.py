@@ -180,9 +180,10 @@ def _widens(came: pa.DataType, wanted: pa.DataType) -> bool:
         return bool(came.scale == wanted.scale and came.precision <= wanted.precision)
     if at.is_floating(wanted):
         small = at.is_integer(came) and came.bit_width * 2 <= wanted.bit_width
-        return small or (at.is_floating(came) and came.bit_width <= wanted.bit_width)
+        return bool(small or (at.is_floating(came) and came.bit_width <= wanted.bit_width))
     if _is_list(came) and _is_list(wanted):
-        return came.value_type == wanted.value_type or _widens(came.value_type, wanted.value_type)
+        same = bool(came.value_type == wanted.value_type)
+        return same or _widens(came.value_type, wanted.value_type)
     if at.is_struct(came) and at.is_struct(wanted):
         return {f.name for f in came} == {f.name for f in wanted} and all(
             f.type == wanted.field(f.name).type or _widens(f.type, wanted.field(f.name).type)

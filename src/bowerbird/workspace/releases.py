@@ -20,7 +20,6 @@ from bowerbird.core.clock import Clock
 from bowerbird.core.errors import CommitConflictError, CorruptError, RefError
 from bowerbird.core.faults import point
 from bowerbird.core.ids import uuid7
-from bowerbird.core.plans import Step
 from bowerbird.core.refs import Ref
 from bowerbird.core.steps import Home
 from bowerbird.core.targets import Change, Entry, History, LogTarget, Token, Version
@@ -101,7 +100,7 @@ class ReleaseLog:
                 live = _live(connection, self.name)
                 if live != onto.head:
                     raise CommitConflictError(f"{self.name}: {live} is live, not {onto.head}")
-                if files is None and live is not None:
+                if change is None and live is not None:
                     files = _files(connection, live)
                 now = self._database.now(connection)
                 version = Version(uuid7(now))
@@ -169,7 +168,7 @@ class ReleaseLog:
         return History(tuple(chain))
 
 
-def open_target(home: Home, clock: Clock, ref: str, _step: Step | None) -> LogTarget:
+def open_target(home: Home, clock: Clock, ref: str) -> LogTarget:
     """The release target of a ref: what the room names for the executor."""
     return LogTarget(open_log(home, ref), clock)
 
@@ -187,6 +186,7 @@ def _entry(onto: History, token: Token, change: Change | None) -> Entry:
         token,
         change.attempt,
         change.meaning,
+        change.results,
         changed=frozenset(change.overwrites) | frozenset(change.makes),
         cells=change.cells_after(onto, token),
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from difflib import get_close_matches
 from functools import cached_property
 from getpass import getuser
 from pathlib import Path
@@ -15,11 +16,12 @@ from threading import Event as Flag
 
 from bowerbird.core.clock import Clock, SystemClock
 from bowerbird.core.engine import Engine
-from bowerbird.core.errors import RunInProgressError, WorkspaceError
+from bowerbird.core.errors import RefError, RunInProgressError, WorkspaceError
 from bowerbird.core.plans import Allowed, Plan, Want, make_plan
 from bowerbird.core.registry import Registry
+from bowerbird.core.rollback import plan_rollback
 from bowerbird.core.runs import Journal, RunRecord, RunState
-from bowerbird.core.targets import Read, Target
+from bowerbird.core.targets import WHOLE, Read, Target, Version
 from bowerbird.workspace.database import Database, open_database
 from bowerbird.workspace.executor import Executor, Ports
 from bowerbird.workspace.heartbeat import beating
@@ -109,6 +111,31 @@ class Workspace:
         present = self.survey(wants, made)
         return make_plan(wants, present, self.ledger.meanings(), allowed, removed)
 
+    def plan_rollback(
+        self, ref: str, to: str | None = None, cells: tuple[str, ...] = (WHOLE,)
+    ) -> Plan:
+        """The plan that puts a target back to an earlier version. Changes nothing."""
+        kind = self.step_kind_of(ref)
+        target = self.registry.step_kind(kind).target
+        back = f"{target}.rollback"
+        history = self._target(kind, ref).history()
+        version = Version(to) if to else None
+        return plan_rollback(ref, back, history, self.ledger.meanings(), version, cells)
+
+    def step_kind_of(self, ref: str) -> str:
+        """The kind of the last step that wrote a target. Raises `RefError` if none did."""
+        made = self.ledger.made()
+        if ref not in made:
+            near = get_close_matches(ref, made, n=1)
+            raise RefError(
+                f"no run has made {ref}",
+                expected=f"{near[0]}?"
+                if near
+                else f"one of: {', '.join(sorted(made)) or '(none)'}",
+                fix="bowerbird status",
+            )
+        return made[ref]
+
     # -- do --------------------------------------------------------------------------------------
 
     def apply(
@@ -172,7 +199,7 @@ class Workspace:
             ledger=self.ledger,
             kinds=self.registry.step_kind,
             target=lambda kind, step: self.registry.target(
-                kind, self.home, self.clock, step.target, step
+                kind, self.home, self.clock, step.target
             ),
             engine=self.engine,
             clock=self.clock,
