@@ -257,10 +257,8 @@ class Executor:
             outcomes.append(ended)
         point("executor.tasks.done")
         change = kind.change(work, outcomes)
-        return replace(
-            change,
-            results={**_usage(outcomes, self._ports.clock.now() - started), **change.results},
-        )
+        used = _usage(outcomes, self._ports.clock.now() - started)
+        return replace(change, meaning=work.meaning, results={**used, **change.results})
 
     def _inputs(self, run: RunRecord, step: Step) -> dict[str, Read]:
         """What to read of each input: as the plan pinned it, or as the run's steps made it."""
