@@ -10,15 +10,21 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 
 VARIABLE = "BOWERBIRD_FAULT"
+TRACE = "BOWERBIRD_FAULT_TRACE"
+"""A file to which the names of the points that are reached are added, one a line."""
 
 _reached = 0
 
 
 def point(name: str) -> None:
     """Die here if this process was asked to."""
-    wanted = os.environ.get(VARIABLE)
+    trace, wanted = os.environ.get(TRACE), os.environ.get(VARIABLE)
+    if trace is not None:
+        with Path(trace).open("a") as file:
+            file.write(f"{name}\n")
     if wanted is None:
         return
     wanted_name, _, count = wanted.partition(":")

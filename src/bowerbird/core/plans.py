@@ -49,7 +49,8 @@ class Step(msgspec.Struct, frozen=True):
 
     kind: a step kind of some room: ``table.load``.
     target: ref of what it writes. cell: the part of it.
-    spec: the envelope of the spec, so that another process can carry the step out.
+    spec: the envelope of the spec, so that another process can carry the step out. others: the
+      envelopes of specs that it uses, by ref.
     definition: the meaning tree without inputs; with them resolved it is the cell's meaning.
     inputs: ref -> where to read it. base: the target's version that the plan stands on.
     """
@@ -60,6 +61,7 @@ class Step(msgspec.Struct, frozen=True):
     reason: str
     cell: str = WHOLE
     spec: dict[str, Any] = {}
+    others: dict[str, dict[str, Any]] = {}
     definition: Tree = None
     inputs: dict[str, Input] = {}
     base: Version | None = None
@@ -101,13 +103,14 @@ class Want(msgspec.Struct, frozen=True):
     """One cell that a spec wants.
 
     definition: meaning tree of the computation. reads: refs of the inputs.
-    kind: the step kind that makes it.
+    kind: the step kind that makes it. spec, others: as the step will carry them.
     """
 
     target: str
     kind: str
     definition: Tree
     spec: dict[str, Any] = {}
+    others: dict[str, dict[str, Any]] = {}
     cell: str = WHOLE
     reads: tuple[str, ...] = ()
     cost: Cost = Cost()
@@ -212,6 +215,7 @@ def _step(
         reason=reason,
         cell=want.cell,
         spec=want.spec,
+        others=want.others,
         definition=want.definition,
         inputs=inputs,
         base=base,

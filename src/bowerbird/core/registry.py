@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from typing import Any
 
@@ -17,7 +17,7 @@ from bowerbird.core.specs import Spec
 from bowerbird.core.steps import Home, StepKind, TargetKind
 from bowerbird.core.targets import Target
 
-WantsOf = Callable[[Any], Iterable[Want]]
+WantsOf = Callable[[Any, Mapping[str, Spec]], Iterable[Want]]
 OpenTarget = Callable[[Home, Clock, str], Target]
 
 
@@ -35,13 +35,16 @@ class Registry:
         """Kind, as the envelope writes it -> its class."""
         return {kind: load(name) for kind, name in self._specs.items()}
 
-    def wants(self, spec: Spec) -> tuple[Want, ...]:
-        """What a spec wants made; nothing for a kind that is only read by others."""
+    def wants(self, spec: Spec, specs: Mapping[str, Spec]) -> tuple[Want, ...]:
+        """What a spec wants made; nothing for a kind that is only read by others.
+
+        specs: all of the project's, by ref.
+        """
         kind = type(spec).__name__
         if kind not in self._wants:
             return ()
         wants_of: WantsOf = load(self._wants[kind])
-        return tuple(wants_of(spec))
+        return tuple(wants_of(spec, specs))
 
     def step_kind(self, name: str) -> StepKind:
         kind = load(_named(self._steps, name, "step kind"))

@@ -17,7 +17,7 @@ class Room(msgspec.Struct, frozen=True):
     """What a room offers. Every value is a ``module:name`` string, imported when it is used.
 
     specs: kind (``Table``) -> its class.
-    wants: kind -> the pure function that turns a spec of it into what it wants (`planning.Wants`).
+    wants: kind -> the pure function of (spec, all specs by ref) that says what it wants made.
     steps: step kind (``table.load``) -> `StepKind`.
     targets: target kind (``table``) -> a function of (`Home`, `Clock`, ref) that opens the target.
     commands: name -> a Typer application or a function. routes: a FastAPI router.

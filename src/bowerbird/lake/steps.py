@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from bowerbird.core import codec, functions
@@ -11,6 +11,7 @@ from bowerbird.core.engine import Outcome, Task
 from bowerbird.core.errors import UserError
 from bowerbird.core.meaning import tree_of
 from bowerbird.core.plans import Want
+from bowerbird.core.specs import Spec
 from bowerbird.core.steps import Home, StepKind, TargetKind, Work
 from bowerbird.core.targets import SHAPE, WHOLE, Change, LogTarget
 from bowerbird.lake.catalog import Lake
@@ -25,7 +26,7 @@ def target(home: Home, clock: Clock, ref: str) -> LogTarget:
     return LogTarget(TableLog(Lake(home), ref), clock)
 
 
-def wants(spec: Table) -> tuple[Want, ...]:
+def wants(spec: Table, _specs: Mapping[str, Spec]) -> tuple[Want, ...]:
     """A table with a source wants its rows; one without wants to be there, with its columns."""
     envelope = codec.encode(spec)
     definition: dict[str, Any] = {"spec": tree_of(spec)}

@@ -64,7 +64,11 @@ class Database:
         if self.sqlite:
             event.listen(self.engine, "connect", _prepare_sqlite)
             event.listen(self.engine, "begin", _begin_sqlite)
-        self._check_version(self.sqlite if migrate is None else migrate)
+        try:
+            self._check_version(self.sqlite if migrate is None else migrate)
+        except BaseException:
+            self.close()
+            raise
 
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:

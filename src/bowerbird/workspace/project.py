@@ -53,19 +53,22 @@ def load_specs(project: Path, folder: str, kinds: Kinds) -> dict[str, Declared]:
 
 
 def put_on_path(project: Path) -> None:
-    """Make the project's modules importable, in place of another project's."""
+    """Make the project's modules importable, as they are on disk now and in place of another's."""
     here = str(project)
     if here in sys.path:
         sys.path.remove(here)
     sys.path.insert(0, here)
+    own = {path.stem for path in project.glob("*.py")}
+    own |= {path.name for path in project.iterdir() if path.is_dir() and path.name.isidentifier()}
     for name, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None) or ""
-        top = name.partition(".")[0]
-        if (project / top).exists() and file and not Path(file).is_relative_to(project):
-            spare = (project / f"{top}.py", project / top / "__init__.py")
-            if any(path.exists() for path in spare) or top == "specs":
-                del sys.modules[name]
+        file = getattr(module, "__file__", None)
+        if (file and Path(file).is_relative_to(project)) or name.partition(".")[0] in own & _SHARED:
+            del sys.modules[name]
     importlib.invalidate_caches()
+
+
+_SHARED = {"specs"}
+"""A folder that every project has: its modules are never another project's."""
 
 
 def _from_python(project: Path, root: Path) -> Iterable[Declared]:

@@ -88,10 +88,8 @@ class Workspace:
 
     def wants(self) -> list[Want]:
         """What every spec of the project wants made."""
-        found: list[Want] = []
-        for declared in self.specs.values():
-            found += self.registry.wants(declared.spec)
-        return found
+        specs = {ref: declared.spec for ref, declared in self.specs.items()}
+        return [want for spec in specs.values() for want in self.registry.wants(spec, specs)]
 
     def survey(self, wants: Sequence[Want], made: Mapping[str, str]) -> dict[str, Read]:
         """What every target holds now: of the wants, and of what earlier runs made."""
