@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
+from fractions import Fraction
 
 import numpy as np
 import pyarrow as pa
@@ -34,7 +36,7 @@ def crowds(draw: st.DrawFn) -> tuple[Vectors, Vectors, int]:
     n, asked = draw(st.integers(0, 60)), draw(st.integers(1, 8))
     numbers = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     span = draw(st.integers(1, 3))
-    ids = numbers.choice(1000, n, replace=False) - 500
+    ids = numbers.choice(1000, n, replace=False) - 1001
     items = Vectors.of(ids, numbers.integers(-span, span + 1, (n, width)).astype(np.float32))
     queries = numbers.integers(-span, span + 1, (asked, width)).astype(np.float32)
     return items, Vectors.of(np.arange(asked), queries), draw(st.integers(1, 70))
@@ -56,13 +58,14 @@ def test_the_reference_orders_by_score_and_then_by_lower_id(
 ) -> None:
     items, queries, k = crowd
     found = exact(items, queries, k, metric=metric, block=3)
-    for query, ids, scores in zip(queries.values, found.ids, found.scores, strict=True):
+    points, asked = (_ready(vectors.values, metric) for vectors in (items, queries))
+    for query, ids, scores in zip(asked, found.ids, found.scores, strict=True):
         pairs = sorted(
-            (-_score(query, value, metric), int(id_))
-            for id_, value in zip(items.ids, items.values, strict=True)
+            (-_score(query, point, points, metric), int(id_))
+            for id_, point in zip(items.ids, points, strict=True)
         )[:k]
         assert [int(i) for i in ids if i != -1] == [id_ for _, id_ in pairs]
-        assert scores[: len(pairs)] == pytest.approx([-s for s, _ in pairs], abs=1e-6)
+        assert scores[: len(pairs)].tolist() == [float(-score) for score, _ in pairs]
 
 
 @given(crowds(), metrics)
@@ -82,6 +85,15 @@ def test_a_flat_index_gives_the_reference_answer_for_real_numbers_too(metric: Me
     items, queries = clouds(3000, 200)
     plain = exact(items, queries, 10, metric=metric)
     fast = build(items, Flat(), metric=metric, seed=0, threads=2).search(queries, 10, threads=2)
+    assert np.array_equal(plain.ids, fast.ids)
+    assert np.array_equal(plain.scores, fast.scores)
+
+
+@pytest.mark.parametrize("metric", Metric)
+def test_float_noise_near_zero_does_not_tell_the_two_apart(metric: Metric) -> None:
+    items, queries = clouds(300, 100)  # k is all of them: scores of every size, summed in two ways
+    plain = exact(items, queries, 300, metric=metric)
+    fast = build(items, Flat(), metric=metric, seed=0).search(queries, 300)
     assert np.array_equal(plain.ids, fast.ids)
     assert np.array_equal(plain.scores, fast.scores)
 
@@ -167,6 +179,11 @@ def test_vectors_that_are_not_finite_are_refused_by_name() -> None:
         Vectors.of(np.array([9, 2]), np.array([[np.inf], [1.0]]))
 
 
+def test_the_id_that_means_nobody_is_refused() -> None:
+    with pytest.raises(UserError, match="id -1"):
+        Vectors.of(np.array([-1]), np.array([[1.0]]))
+
+
 def test_importing_the_room_loads_no_heavy_library() -> None:
     code = (
         "import sys, bowerbird.discovery.neighbors, bowerbird.discovery.serving;"
@@ -176,11 +193,23 @@ def test_importing_the_room_loads_no_heavy_library() -> None:
     assert shown.stdout.strip() == "[]"
 
 
-def _score(a: np.ndarray, b: np.ndarray, metric: Metric) -> float:
-    a, b = a.astype(float), b.astype(float)
+def _ready(values: np.ndarray, metric: Metric) -> np.ndarray:
+    if metric is not Metric.COSINE:
+        return values
+    lengths = np.linalg.norm(values.astype(float), axis=1, keepdims=True)
+    return (values / np.where(lengths > 0, lengths, 1)).astype(np.float32)
+
+
+def _score(query: np.ndarray, point: np.ndarray, points: np.ndarray, metric: Metric) -> Fraction:
+    """In fractions, rounded as the module's docstring says."""
+    a, b = ([Fraction(float(x)) for x in vector] for vector in (query, point))
+    length = float(np.linalg.norm(query.astype(float)))
+    longest = float(np.linalg.norm(points.astype(float), axis=1).max())
     if metric is Metric.L2:
-        return -float(((a - b) ** 2).sum())
-    if metric is Metric.COSINE:
-        lengths = float(np.linalg.norm(a) * np.linalg.norm(b))
-        return round(float(a @ b) / lengths, 6) + 0.0 if lengths else 0.0
-    return float(a @ b)
+        exactly = -sum(((x - y) ** 2 for x, y in zip(a, b, strict=True)), Fraction(0))
+        reach = (length + longest) ** 2
+    else:
+        exactly = sum((x * y for x, y in zip(a, b, strict=True)), Fraction(0))
+        reach = length * longest
+    unit = Fraction(2) ** (math.ceil(math.log2(reach or 1.0)) - 24)
+    return round(exactly / unit) * unit

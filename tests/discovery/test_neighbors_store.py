@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bowerbird.core.errors import BowerbirdError, CorruptError, NewerWorkspaceError, UserError
+from bowerbird.core.errors import CorruptError, NewerWorkspaceError, UserError
 from bowerbird.discovery.neighbors import (
     Neighbors,
     Vectors,
@@ -92,12 +92,11 @@ def test_a_damaged_file_is_a_named_error_and_never_a_wrong_answer(
         path.write_bytes(whole[:at] + bytes([whole[at] ^ 0x55]) + whole[at + 1 :])
     try:
         store = open_store(folder)
-    except BowerbirdError as error:
-        assert isinstance(error, CorruptError | NewerWorkspaceError)
-        assert str(folder) in str(error)
-    else:  # the manifest's white space, or a name in it that nothing depends on
-        assert name == "manifest.json"
-        assert store.get(7) is not None
+    except (CorruptError, NewerWorkspaceError) as error:
+        named = str(error)
+    else:  # what changed is the manifest's white space, or a number that only informs
+        named = str(path) if name == "manifest.json" and store.get(7) is not None else "nothing"
+    assert str(folder) in named
 
 
 @pytest.mark.parametrize("gone", ["manifest.json", "neighbors-00000-of-00001.lmdb"])
@@ -155,9 +154,7 @@ def test_the_check_of_a_store_with_exact_answers_finds_them_all(tmp_path: Path) 
     items = _items()
     write_store(tmp_path, items.ids, exact(items, items, 5, exclude=items.ids))
     with open_store(tmp_path) as store:
-        report = check(
-            store, items, items, 5, own_ids_excluded=True, queries_sampled=100, seed=1
-        )
+        report = check(store, items, items, 5, own_ids_excluded=True, queries_sampled=100, seed=1)
     assert (report.sampled, report.missing, report.recall) == (100, 0, 1.0)
     assert 0.95 < report.low < 1.0
 
@@ -171,9 +168,7 @@ def test_the_interval_of_the_check_holds_the_recall_that_was_planted(tmp_path: P
     store = open_store(tmp_path)
     held = 0
     for seed in range(40):
-        report = check(
-            store, items, items, 5, own_ids_excluded=True, queries_sampled=60, seed=seed
-        )
+        report = check(store, items, items, 5, own_ids_excluded=True, queries_sampled=60, seed=seed)
         held += report.low <= 1 - worse.mean() <= report.high
     assert held >= 35
 

@@ -14,8 +14,8 @@ import msgspec
 import numpy as np
 
 from bowerbird.core.errors import UserError
-from bowerbird.discovery.neighbors.search import NOBODY, Metric, Neighbors, Points, exact, ready
-from bowerbird.discovery.neighbors.vectors import Vectors, sample
+from bowerbird.discovery.neighbors.search import Metric, Neighbors, Points, exact, ready
+from bowerbird.discovery.neighbors.vectors import NOBODY, Vectors, sample
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -23,12 +23,10 @@ import msgspec
 import numpy as np
 
 from bowerbird.core.errors import UserError
-from bowerbird.discovery.neighbors.vectors import Vectors
+from bowerbird.discovery.neighbors.vectors import NOBODY, Vectors
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-NOBODY = -1  # the id where a query has fewer than k neighbours; its score is -inf
 
 
 class Metric(StrEnum):

@@ -27,7 +27,8 @@ import msgspec
 import numpy as np
 
 from bowerbird.core.errors import CorruptError, NewerWorkspaceError, StorageError, UserError
-from bowerbird.discovery.neighbors.search import NOBODY, Neighbors
+from bowerbird.discovery.neighbors.search import Neighbors
+from bowerbird.discovery.neighbors.vectors import NOBODY
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -137,7 +138,7 @@ def open_store(folder: Path) -> StoreReader:
         raise CorruptError(
             "no manifest: this is no store, or one whose writing did not end", where=str(path)
         ) from None
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise CorruptError(f"unreadable manifest: {error}", where=str(path)) from error
     if manifest.version > _VERSION:
         raise NewerWorkspaceError(

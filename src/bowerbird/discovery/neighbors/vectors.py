@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
+NOBODY = -1  # stands where a query has fewer neighbours than were asked for; its score is -inf
+
 
 @dataclass(frozen=True, slots=True)
 class SetAside:
@@ -55,6 +57,8 @@ class Vectors:
             raise UserError(
                 "ids are not sorted, or one comes twice", fix="Vectors.of(ids, values) sorts them"
             )
+        if np.any(self.ids == NOBODY):
+            raise UserError(f"id {NOBODY} is taken: it means no neighbour", expected="another id")
         if not np.isfinite(self.values).all():
             rows = np.flatnonzero(~np.isfinite(self.values).all(axis=1))
             raise UserError(
@@ -94,7 +98,7 @@ class Vectors:
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        has_id = np.asarray(pc.is_valid(table[id_column]))
+        has_id = np.asarray(pc.fill_null(pc.not_equal(table[id_column], NOBODY), False))
         has_vector = np.asarray(pc.is_valid(table[vector_column]))
         kept = table.filter(pa.array(has_id & has_vector))
         lengths = np.asarray(pc.list_value_length(kept[vector_column]), dtype=np.int64)
