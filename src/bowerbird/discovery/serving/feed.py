@@ -7,7 +7,7 @@ takes its place. It keeps no state between requests and may be called from many 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -55,15 +55,18 @@ _logger = logging.getLogger("bowerbird.serving")
 Ranker = Callable[["pa.Table"], "NDArray[np.floating[Any]]"]
 
 
+_QUOTAS = {
+    Source.HABIT: 150,
+    Source.NEIGHBORS: 150,
+    Source.PROMOTED: 50,
+    Source.POPULAR: 100,
+}
+
+
 class FeedSettings(msgspec.Struct, frozen=True):
     """How a page is made. `places`: what each further item of a department costs (`diversity`)."""
 
-    quotas: Mapping[Source, int] = {
-        Source.HABIT: 150,
-        Source.NEIGHBORS: 150,
-        Source.PROMOTED: 50,
-        Source.POPULAR: 100,
-    }
+    quotas: dict[Source, int] = msgspec.field(default_factory=lambda: dict(_QUOTAS))
     recent: int = 30
     half_life_days: float = 90.0
     places: float = 1.0
