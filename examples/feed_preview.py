@@ -101,7 +101,9 @@ def products() -> Products:
                 "department": [
                     department_name(row["department"], row["product_category"]) for row in rows
                 ],
-                "detail": [detail(row["brand"], row["package_size"]) for row in rows],
+                "detail": [
+                    detail(row["brand"], row["package_size"], row["department"]) for row in rows
+                ],
             }
         )
     )

@@ -32,16 +32,22 @@ _WORDS = {
     "CLEANG": "cleaning",
     "CRACKE": "crackers",
     "DNRS": "dinners",
-    "DNRS/N": "dinners",
+    "DOGFD": "dog food",
     "DRNK": "drink",
     "DRNKS": "drinks",
     "DRSNG": "dressing",
     "DSH": "dishes",
     "FD": "food",
+    "FEM": "feminine",
     "FRZN": "frozen",
+    "HANDKE": "handkerchiefs",
+    "HYGN": "hygiene",
     "LIQS": "liquids",
     "MISC": "various",
+    "PKG": "package",
     "PNT": "peanut",
+    "PREM": "premium",
+    "REFRIG": "refrigerated",
     "REFRGRATD": "refrigerated",
     "SALD": "salad",
     "SECT": "sections",
@@ -54,6 +60,7 @@ _WORDS = {
     "SRV": "serve",
     "SRVE": "serve",
     "SS": "single-serve",
+    "TISS": "tissue",
     "TORT": "tortilla",
     "TRSH": "trash",
     "VEG": "vegetable",
@@ -102,6 +109,8 @@ def product_name(product_type: str | None, category: str | None) -> str:
     if product_type in _SAYS_TOO_LITTLE and category:
         return f"{_first(category)}, {_sentence(product_type).lower()}"
     head, colon, tail = product_type.partition(":")
+    if colon and head == "MEAT":
+        return _sentence(tail)
     if colon and tail.strip():
         return f"{_sentence(tail)} {_sentence(head).lower()}"
     return _sentence(product_type)
@@ -114,8 +123,12 @@ def department_name(department: str | None, category: str | None) -> str:
     return _DEPARTMENTS.get(department or "", _sentence(department or ""))
 
 
-def detail(brand: str | None, size: str | None) -> str:
-    """The size and whether it is the store's own brand, as far as they are known."""
+def detail(brand: str | None, size: str | None, department: str | None = None) -> str:
+    """The size and whether it is the store's own brand, as far as they are known.
+
+    The size of produce is that of the crate.
+    """
+    size = None if department == "PRODUCE" else size
     known = re.sub(r"^\d{5,}\s+", "", size or "").lower().replace(" dz", " dozen")
     return " · ".join(part for part in (known, "store brand" if brand == "Private" else "") if part)
 
@@ -126,7 +139,8 @@ def _first(text: str) -> str:
 
 def _sentence(text: str) -> str:
     text = _DROPPED.sub(" ", _DROPPED.sub(" ", text))
-    words = [_WORDS.get(word, word) for word in re.split(r"\s+", text.strip(" -/&:"))]
+    text = re.sub(r"\bW/", "with ", text).strip(" -/&:")
+    words = [_WORDS.get(word, word) for word in re.split(r"[\s.]+|(?=/)|(?<=/)", text) if word]
     plain = " ".join(words).lower()
     plain = re.sub(r"\s*/\s*", " / ", re.sub(r"\s*&\s*", " & ", plain)).replace(" - ", ", ")
     return plain[:1].upper() + plain[1:]

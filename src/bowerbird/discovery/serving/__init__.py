@@ -17,7 +17,7 @@ breaks makes a page that is still useful and says what it lacks (`degraded`), ne
 The web application loads FastAPI, so it is not handed out here: import it from `app`.
 """
 
-from bowerbird.discovery.serving.diversity import spread, spread_plainly
+from bowerbird.discovery.serving.diversity import reserve, spread, spread_plainly
 from bowerbird.discovery.serving.feed import FeedSettings, PinnedFeed, Ranker
 from bowerbird.discovery.serving.history import Histories, History
 from bowerbird.discovery.serving.page import (
@@ -74,6 +74,7 @@ __all__ = [
     "from_popular",
     "from_promotions",
     "reasons",
+    "reserve",
     "spread",
     "spread_plainly",
     "union",

@@ -121,14 +121,11 @@ def _add_api(app: FastAPI, feed: FeedReader, door: list[Any]) -> None:
 def _add_pages(app: FastAPI, feed: FeedReader, door: list[Any]) -> None:
     @app.get("/", dependencies=door, include_in_schema=False)
     def home(household: str | None = None) -> Response:
-        if household is not None:  # the search box; the other page says what is wrong with it
-            known = household.strip().lstrip("#").strip()
-            return RedirectResponse(
-                app.url_path_for("household_page", household=known or "-"), status_code=303
-            )
+        if household is not None:
+            return RedirectResponse(f"/feed/{_searched(household)}", status_code=303)
         return HTMLResponse(views.home(feed))
 
-    @app.get("/feed/{household:path}", dependencies=door, include_in_schema=False)
+    @app.get("/feed/{household}", dependencies=door, include_in_schema=False)
     def household_page(household: Annotated[int, Path(ge=0, le=_LARGEST)], k: K = 24) -> Response:
         return HTMLResponse(views.household(feed, household, k))
 
@@ -183,6 +180,15 @@ def _door(authorise: Authorise | None) -> Authorise:
     return door
 
 
+def _searched(text: str) -> int:
+    """The number in what somebody typed into the search box."""
+    known = text.strip().lstrip("#").strip()
+    if not (known.isascii() and known.isdigit() and len(known) <= len(str(_LARGEST))):
+        problem = f"household is {_short(text)}"
+        raise UserError(problem, where="household", expected=_EXPECTED["household"])
+    return int(known)
+
+
 def _shown(request: Request, problem: Problem) -> Response:
     if request.url.path.startswith(("/v1/", "/healthz", "/readyz", "/openapi.json")):
         return _problem(problem)
@@ -200,5 +206,5 @@ def _json(value: object) -> Response:
 
 
 def _short(given: object) -> str:
-    text = repr(given)
+    text = str(given)
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -3,10 +3,13 @@
 Each further item of a group costs `places` places a time: the second of its group stands that many
 lower, the third twice as many. Places, not points: they mean the same whatever scale a ranker
 scores on. At 0 the order stays; where two would stand at one place, the better ranked comes first.
+
+And a page of nothing but habits shows nobody anything: `reserve` keeps places for what is new.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +18,27 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
+
+
+def reserve(marked: Sequence[bool], k: int, every: int) -> list[int]:
+    """At least one in `every` of what is shown is marked, as long as marked ones are there.
+
+    `marked` in ranked order; gives the positions of the k to show, in order. The order changes only
+    where it must: a marked item is moved up when the `every` - 1 before it were not marked.
+    """
+    plain = deque(rank for rank, one in enumerate(marked) if not one)
+    special = deque(rank for rank, one in enumerate(marked) if one)
+    shown: list[int] = []
+    since = 0
+    while len(shown) < k and (plain or special):
+        due = since >= every - 1 and bool(special)
+        if due or not plain or (special and special[0] < plain[0]):
+            shown.append(special.popleft())
+            since = 0
+        else:
+            shown.append(plain.popleft())
+            since += 1
+    return shown
 
 
 def spread_plainly(groups: Sequence[object], k: int, places: float) -> list[int]:

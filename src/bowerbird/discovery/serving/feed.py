@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from bowerbird.discovery.serving.diversity import spread
+from bowerbird.discovery.serving.diversity import reserve, spread
 from bowerbird.discovery.serving.history import (
     NO_HISTORY,
     Histories,
@@ -64,12 +64,17 @@ _QUOTAS = {
 
 
 class FeedSettings(msgspec.Struct, frozen=True):
-    """How a page is made. `places`: what each further item of a department costs (`diversity`)."""
+    """How a page is made.
+
+    places: what each further item of a department costs (`spread`).
+    new_every: at least one in so many was never bought by the household (`reserve`); 0 for none.
+    """
 
     quotas: dict[Source, int] = msgspec.field(default_factory=lambda: dict(_QUOTAS))
     recent: int = 30
     half_life_days: float = 90.0
-    places: float = 1.0
+    places: float = 3.0
+    new_every: int = 4
     features: tuple[str, ...] = ("bought", "every_days")
 
 
@@ -114,12 +119,10 @@ class PinnedFeed:
         proposed = self._proposals(history, microseconds(at), degraded)
         candidates = union(proposed, self.settings.quotas, exclude=self.exclude)
         candidates, ranking = self._ranked(candidates, household, at, degraded)
-        departments = [self.products[id_].department for id_ in _ids(candidates, ranking.rows)]
-        shown = spread(np.asarray(departments, dtype=np.str_), k, self.settings.places)
         return Page(
             household=household,
             at=at,
-            items=self._items(candidates, ranking, shown, at),
+            items=self._items(candidates, ranking, self._shown(candidates, ranking, k), at),
             candidates=candidates.num_rows,
             unscored=ranking.unscored,
             degraded=tuple(degraded),
@@ -198,6 +201,18 @@ class PinnedFeed:
         if n and ranking.unscored == n:
             return ready, Ranking(agreed(ready), None, n)
         return ready, ranking
+
+    def _shown(self, candidates: pa.Table, ranking: Ranking, k: int) -> NDArray[np.int64]:
+        """Which of the ranked make the page: spread over departments, with places for the new."""
+        rows = candidates.select(["product_id", "bought"]).take(ranking.rows)
+        departments = [self.products[id_].department for id_ in rows["product_id"].to_pylist()]
+        order = spread(
+            np.asarray(departments, dtype=np.str_), len(departments), self.settings.places
+        )
+        if not self.settings.new_every:
+            return order[:k]
+        new = np.asarray(rows["bought"].is_null())[order]
+        return order[reserve(new.tolist(), k, self.settings.new_every)]
 
     def _items(
         self,

@@ -42,7 +42,10 @@ def _goes_with(
     product, when = candidate.get("neighbor_of"), candidate.get("neighbor_of_at")
     if product is None or when is None or product == candidate.get("product_id"):
         return None
-    text = f"Goes with {name_of(product)}, which you bought on {_date(when, at)}"
+    name, day = name_of(product), _date(when, at)
+    if name == name_of(candidate["product_id"]):
+        return Reason(ReasonKind.GOES_WITH, f"Another of the kind you bought on {day}")
+    text = f"Goes with {name}, which you bought on {day}"
     return Reason(ReasonKind.GOES_WITH, text)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import zlib
 from collections import Counter
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 
 import jinja2
@@ -36,6 +36,14 @@ _LACKS = {
     "neighbors": "Similar products are not available at the moment.",
     "ranker": "The ranking model did not score everything; the rest is in a plainer order.",
 }
+_LABELS = {
+    "habit": "From habit",
+    "neighbors": "From similar items",
+    "promoted": "From promotions",
+    "popular": "From what is popular",
+    "bought": "Trips with it",
+    "every_days": "Days between",
+}
 
 
 class Shelf(msgspec.Struct, frozen=True):
@@ -48,9 +56,9 @@ class Shelf(msgspec.Struct, frozen=True):
 
 
 class Trip(msgspec.Struct, frozen=True):
-    """What was bought at one moment."""
+    """What was bought on one day."""
 
-    at: datetime
+    day: date
     purchases: tuple[Purchase, ...]
 
 
@@ -72,11 +80,11 @@ def shelves(page: Page) -> tuple[Shelf, ...]:
 
 
 def trips(purchases: Sequence[Purchase]) -> tuple[Trip, ...]:
-    """Purchases, newest first, by the moment of the trip."""
-    by_moment: dict[datetime, list[Purchase]] = {}
+    """Purchases, newest first, by the day."""
+    by_day: dict[date, list[Purchase]] = {}
     for purchase in purchases:
-        by_moment.setdefault(purchase.at, []).append(purchase)
-    return tuple(Trip(at, tuple(bought)) for at, bought in by_moment.items())
+        by_day.setdefault(purchase.at.date(), []).append(purchase)
+    return tuple(Trip(day, tuple(bought)) for day, bought in by_day.items())
 
 
 def home(feed: FeedReader, *, shown: int = 24) -> str:
@@ -124,8 +132,12 @@ def _glance(feed: FeedReader, number: int) -> Glance | None:
     return Glance(number, len({one.at for one in bought}), bought[0].at, tuple(favourites))
 
 
-def _day(at: datetime) -> str:
+def _day(at: date) -> str:
     return f"{at.day} {at:%b %Y}"
+
+
+def _label(name: str) -> str:
+    return _LABELS.get(name, name.replace("_", " "))
 
 
 def _number(value: float | int | str) -> str:
@@ -143,4 +155,4 @@ _environment = jinja2.Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_environment.filters.update(hue=hue, day=_day, number=_number)
+_environment.filters.update(hue=hue, day=_day, label=_label, number=_number)
