@@ -79,13 +79,13 @@ def rule_of_thumb(candidates: pa.Table) -> NDArray[np.floating[Any]]:
     waited = NOW.timestamp() / 86_400 - last / 86_400e6
     lateness = np.abs(np.log((waited + 1) / (numbers["every_days"] + 1)))
     due = np.nan_to_num(np.exp(-lateness), nan=0.4)
-    habit = np.log1p(np.nan_to_num(numbers["habit_score"])) * due
+    habit: NDArray[np.float64] = np.log1p(np.nan_to_num(numbers["habit_score"])) * due
     return habit + 0.9 * _share(numbers["neighbors_score"]) + 0.5 * _share(numbers["popular_score"])
 
 
 def _share(scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    known = np.nan_to_num(scores)
-    return known / max(known.max(initial=0.0), 1e-9)
+    known: NDArray[np.float64] = np.nan_to_num(scores)
+    return np.divide(known, max(known.max(initial=0.0), 1e-9))
 
 
 def products() -> Products:

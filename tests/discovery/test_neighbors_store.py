@@ -52,6 +52,12 @@ def test_every_key_gives_back_what_was_written_under_it(
         assert len(store) == len(names)
         for row, got in enumerate(store.get_many(keys)):
             assert got is not None
+            alone = store.get(names[row])
+            assert alone is not None
+            assert (alone.ids.tolist(), alone.scores.tolist()) == (
+                got.ids.tolist(),
+                got.scores.tolist(),
+            )
             there = found.ids[row] != -1
             assert np.array_equal(got.ids, found.ids[row][there])
             assert np.array_equal(got.scores, found.scores[row][there])

@@ -1,7 +1,7 @@
 """Nearest neighbours, found offline and looked up online.
 
 Who comes in: vectors of items and of queries, with ids (`Vectors`). What leaves: a folder that
-maps each query's key to its k best items, looked up in a microsecond or two, and numbers that say
+maps each query's key to its k best items, looked up in a few microseconds, and numbers that say
 how much of the exact answer it holds. A plain scan (`exact`) is the reference; every faster index
 is held to it by property tests, and gives the same score for the same pair.
 

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 MANIFEST = "manifest.json"
 _VERSION = 1
 _PAGE = 4096
+_IDS, _SCORES = np.dtype("<i8"), np.dtype("<f4")
 
 
 class Found(NamedTuple):
@@ -159,24 +160,33 @@ class StoreReader:
 
     def get(self, key: int) -> Found | None:
         """The neighbours of a key, or None for a key that the store does not know."""
-        return self.get_many([key])[0]
+        # The way of `get_many` without its arrays, which would cost five times the look-up.
+        files = self._held()
+        shard = 0 if len(files) == 1 else int(shard_of(np.array([key]), len(files))[0])
+        with files[shard].env.begin() as reading:
+            value = reading.get((int(key) + (1 << 63)).to_bytes(8, "big"))
+        return None if value is None else _decoded(value)
 
     def get_many(self, keys: Sequence[int] | NDArray[np.int64]) -> list[Found | None]:
         """What `get` gives for each key, in their order."""
         asked = np.asarray(keys, dtype=np.int64)
-        if not self._files:
-            raise UserError("this reader was closed", fix="open_store(folder)")
+        files = self._held()
         names = _encoded(asked)
         found: list[Found | None] = [None] * len(asked)
-        shard = shard_of(asked, len(self._files))
-        for number, file in enumerate(self._files):
-            rows = range(len(asked)) if len(self._files) == 1 else np.flatnonzero(shard == number)
+        shard = shard_of(asked, len(files))
+        for number, file in enumerate(files):
+            rows = range(len(asked)) if len(files) == 1 else np.flatnonzero(shard == number)
             with file.env.begin() as reading:
                 for row in rows:
                     value = reading.get(names[row])
                     if value is not None:
                         found[row] = _decoded(value)
         return found
+
+    def _held(self) -> list[_File]:
+        if not self._files:
+            raise UserError("this reader was closed", fix="open_store(folder)")
+        return self._files
 
     def close(self) -> None:
         """Let the files go. Other readers of the same files are not disturbed."""
@@ -263,7 +273,7 @@ def _entries(
     keys: NDArray[np.int64], ids: NDArray[np.int64], scores: NDArray[np.float32]
 ) -> Iterable[tuple[bytes, bytes]]:
     lengths = (ids != NOBODY).sum(axis=1)
-    wide, real = ids.astype("<i8"), scores.astype("<f4")
+    wide, real = ids.astype(_IDS), scores.astype(_SCORES)
     for name, row, n in zip(_encoded(keys), range(len(keys)), lengths, strict=True):
         yield name, wide[row, :n].tobytes() + real[row, :n].tobytes()
 
@@ -277,8 +287,7 @@ def _encoded(keys: NDArray[np.int64]) -> list[bytes]:
 def _decoded(value: bytes) -> Found:
     n = len(value) // 12
     return Found(
-        np.frombuffer(value, dtype="<i8", count=n),
-        np.frombuffer(value, dtype="<f4", count=n, offset=8 * n),
+        np.frombuffer(value, _IDS, count=n), np.frombuffer(value, _SCORES, count=n, offset=8 * n)
     )
 
 
