@@ -56,7 +56,7 @@ def item_vectors(items: int, width: int) -> Vectors:
         from '{DATA / "transactions.parquet"}' join best using (product_id)
         group by all order by all
     """
-    rows = duckdb.sql(sql).fetchnumpy()
+    rows = duckdb.connect().execute(sql).fetchnumpy()
     _, household = np.unique(rows["household_id"], return_inverse=True)
     ids, product = np.unique(rows["product_id"], return_inverse=True)
     counts = coo_matrix((np.log1p(rows["n"]), (household, product))).tocsr()
