@@ -206,16 +206,17 @@ def main() -> None:
     given = parser.parse_args()
     facts = machine()
     print("; ".join(f"{name}: {value}" for name, value in facts.items()))
-    items = item_vectors(given.items, 64)
-    print(f"{len(items):,} real item vectors, {items.width} wide")
+    real = item_vectors(given.items, 64)
+    print(f"{len(real):,} real item vectors, {real.width} wide")
+    items = real
     if given.copies > 1:
-        items = blurred(items, given.copies)
-        print(f"with blurred copies (SYNTHETIC): {len(items):,}")
+        items = blurred(real, given.copies)
+        print(f"families on these and blurred copies (SYNTHETIC): {len(items):,}")
     results: dict[str, Any] = {"machine": facts, "items": len(items), "threads": given.threads}
     results["families"] = families(items, given.threads)
     with tempfile.TemporaryDirectory() as name:
-        results["end_to_end"] = end_to_end(items, given.threads, Path(name))
-        results["look_ups"] = look_ups(items, Path(name))
+        results["end_to_end"] = end_to_end(real, given.threads, Path(name))
+        results["look_ups"] = look_ups(real, Path(name))
     if given.json:
         given.json.write_text(json.dumps(results, indent=2) + "\n")
 

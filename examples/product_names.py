@@ -29,6 +29,8 @@ _WORDS = {
     "BR": "bread",
     "BTL": "bottle",
     "BTR": "butter",
+    "CARB": "",
+    "CKE": "cake",
     "CLEANG": "cleaning",
     "CRACKE": "crackers",
     "DNRS": "dinners",
@@ -42,8 +44,11 @@ _WORDS = {
     "FRZN": "frozen",
     "HANDKE": "handkerchiefs",
     "HYGN": "hygiene",
+    "LIQ": "alcohol",
     "LIQS": "liquids",
+    "MACH": "machine",
     "MISC": "various",
+    "MLT-PK": "multi-pack",
     "PKG": "package",
     "PNT": "peanut",
     "PREM": "premium",
@@ -52,6 +57,7 @@ _WORDS = {
     "SALD": "salad",
     "SECT": "sections",
     "SFT": "soft",
+    "SGL": "single",
     "SNDWCH": "sandwich",
     "SNGL": "single",
     "SPECILATY": "specialty",
@@ -60,12 +66,16 @@ _WORDS = {
     "SRV": "serve",
     "SRVE": "serve",
     "SS": "single-serve",
+    "SV": "serve",
     "TISS": "tissue",
     "TORT": "tortilla",
     "TRSH": "trash",
     "VEG": "vegetable",
+    "VEND": "vending",
 }
-_DROPPED = re.compile(r"\([^)]*\)?|\b(ALL|INCL|INCLUDING|EXC|ONLY|BULK|ALL OTHER|GENERAL)\b\s*$")
+_DROPPED = re.compile(
+    r"\([^)]*\)?|\b(ALL|INCL|INCLUDING|EXC|ONLY|BULK|ALL OTHER|GENERAL)\b\s*$|[\s/]\w$"
+)
 _SAYS_TOO_LITTLE = {
     "CHOICE",
     "CONDENSED",
@@ -141,6 +151,6 @@ def _sentence(text: str) -> str:
     text = _DROPPED.sub(" ", _DROPPED.sub(" ", text))
     text = re.sub(r"\bW/", "with ", text).strip(" -/&:")
     words = [_WORDS.get(word, word) for word in re.split(r"[\s.]+|(?=/)|(?<=/)", text) if word]
-    plain = " ".join(words).lower()
+    plain = " ".join(word for word in words if word).lower()
     plain = re.sub(r"\s*/\s*", " / ", re.sub(r"\s*&\s*", " & ", plain)).replace(" - ", ", ")
     return plain[:1].upper() + plain[1:]

@@ -309,6 +309,8 @@ def test_reserving_keeps_both_orders_and_lets_none_wait_while_a_marked_one_is_le
         (1.0, 0, "You buy this about every day; last today"),
         (11.6, 11, "You buy this about every 12 days; last 11 days ago"),
         (35.0, 40, "You buy this about every 5 weeks; last 40 days ago"),
+        (12.0, 100, "You used to buy this about every 12 days; last 3 months ago"),
+        (2.0, 20, "You buy this about every 2 days; last 20 days ago"),
         (92.0, 100, "You buy this about every 3 months; last 3 months ago"),
     ],
 )

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 # FAISS's own advice: k-means wants some 39 points a cell.
 _POINTS_A_CELL = 39
+_PROBES = (1, 2, 4, 8, 16, 32, 64, 128)
 
 
 class Measurement(msgspec.Struct, frozen=True):
@@ -112,9 +113,7 @@ def candidates(items: int) -> list[IndexParams]:
     )
     for lists in sorted(n for n in wanted if 8 <= n <= most):
         for codes in Codes:
-            found += [
-                IVF(lists, probes, codes) for probes in (1, 2, 4, 8, 16, 32) if probes < lists
-            ]
+            found += [IVF(lists, probes, codes) for probes in _PROBES if probes * 2 <= lists]
     if items >= 1000:
         found += [HNSW(links, breadth) for links in (16, 32) for breadth in (32, 64, 128)]
     return found

@@ -6,7 +6,7 @@ Only what the evidence says: a reason names the purchase, the date or the store 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from bowerbird.discovery.serving.page import Reason, ReasonKind
@@ -33,7 +33,9 @@ def _habit(candidate: Mapping[str, Any], at: datetime) -> Reason | None:
         return Reason(ReasonKind.BOUGHT_ONCE, f"You bought this on {_date(last, at)}")
     every = candidate.get("every_days")
     how_often = f"about {_interval(every)}" if every else f"{bought} times so far"
-    return Reason(ReasonKind.HABIT, f"You buy this {how_often}; last {_ago(last, at)}")
+    lapsed = every and (at - last) / timedelta(days=1) > 3 * max(every, 7)
+    verb = "used to buy" if lapsed else "buy"
+    return Reason(ReasonKind.HABIT, f"You {verb} this {how_often}; last {_ago(last, at)}")
 
 
 def _goes_with(
