@@ -6,7 +6,7 @@ those that the table has once the file is in it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bowerbird.core.errors import SpecError
 from bowerbird.lake.schema import iceberg_schema, iceberg_type, type_text
@@ -73,7 +73,7 @@ def partition_spec(schema: Schema, partition: tuple[Transform, ...]) -> Partitio
     return PartitionSpec(*fields)
 
 
-def iceberg_transform(one: Transform) -> transforms.Transform:
+def iceberg_transform(one: Transform) -> transforms.Transform[Any, Any]:
     from pyiceberg import transforms
 
     if isinstance(one, Bucket):
