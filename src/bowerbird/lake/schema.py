@@ -56,7 +56,8 @@ def iceberg_type(column: Type, count: Callable[[], int] | None = None) -> Iceber
             for name, inner in pairs
         ]
         return iceberg.StructType(*fields)
-    made: IcebergType = getattr(iceberg, f"{column.name.capitalize()}Type")()
+    named = {"int": "Integer", "uuid": "UUID"}.get(column.name, column.name.capitalize())
+    made: IcebergType = getattr(iceberg, f"{named}Type")()
     return made
 
 
