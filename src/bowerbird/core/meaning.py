@@ -84,6 +84,9 @@ def _changes(old: Tree, new: Tree, place: str) -> Iterator[str]:
         if old.get("kind") != new.get("kind"):
             yield f"{place or 'kind'}: {_short(old)} → {_short(new)}"
             return
+        if new.get("kind") == "function":
+            yield from _function_changes(old, new)
+            return
         inside = str(new.get("kind", place))
         for key in sorted(old.keys() | new.keys()):
             spot = f"{inside}.{key}" if inside else key
@@ -98,6 +101,19 @@ def _changes(old: Tree, new: Tree, place: str) -> Iterator[str]:
             yield from _changes(before, after, f"{place}[{index}]")
     elif old != new:
         yield f"{place}: {_short(old)} → {_short(new)}"
+
+
+def _function_changes(old: Tree, new: Tree) -> Iterator[str]:
+    """Which function, constant or library is another: their hashes would tell a reader nothing."""
+    if old["name"] != new["name"]:
+        yield f"function: {old['name']} → {new['name']}"
+        return
+    before, after = old.get("reaches", {}), new.get("reaches", {})
+    changed = [name for name in after if before.get(name) not in (None, after[name])]
+    yield from (f"{name} was changed" for name in changed)
+    yield from (f"{new['name']} now reaches {name}" for name in after.keys() - before.keys())
+    yield from (f"{new['name']} no longer reaches {n}" for n in before.keys() - after.keys())
+    yield from _changes(old.get("uses", {}), new.get("uses", {}), "uses")
 
 
 def _short(tree: Tree, width: int = 48) -> str:

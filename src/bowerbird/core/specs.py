@@ -45,8 +45,9 @@ class Spec(Named, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_
         Ref.of(kind_of(type(self).__name__), self.name)
         for field in self.__struct_fields__:
             value = getattr(self, field)
-            if callable(value):
-                msgspec.structs.force_setattr(self, field, function_name(value))
+            named = _by_name(value)
+            if named is not value:
+                msgspec.structs.force_setattr(self, field, named)
 
     @property
     def ref(self) -> Ref:
@@ -58,6 +59,17 @@ class Spec(Named, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_
 
     def check(self) -> None:
         """Raise `SpecError` where fields that decode contradict each other."""
+
+
+def _by_name(value: Any) -> Any:
+    """A spec given where a ref is meant becomes its ref, a function its name."""
+    if isinstance(value, Spec):
+        return str(value.ref)
+    if callable(value):
+        return function_name(value)
+    if isinstance(value, (tuple, list)) and any(isinstance(item, Spec) for item in value):
+        return tuple(_by_name(item) for item in value)
+    return value
 
 
 class Operator(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag=True):

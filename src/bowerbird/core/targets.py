@@ -56,6 +56,7 @@ class Entry(msgspec.Struct, frozen=True):
     """One commit in a target's history.
 
     meaning: hash of the meaning tree of the step that committed, as the ledger keeps it.
+    results: small figures that the step reported.
     changed: the cells whose rows this commit changed; `WHOLE` among them means all.
     cells: the state of every cell after it. Only our commits carry it (None otherwise), so a
       history that was cut short by expiry still tells the state.
@@ -65,6 +66,7 @@ class Entry(msgspec.Struct, frozen=True):
     token: Token | None = None
     attempt: str | None = None
     meaning: str | None = None
+    results: Mapping[str, Any] = {}
     burnt: bool = False
     changed: frozenset[str] = frozenset()
     cells: Mapping[str, CellState] | None = None
@@ -117,7 +119,7 @@ class Change(msgspec.Struct, frozen=True):
     holds: cell -> hash of the definition that must not be made again by itself (a rollback).
     payload: what the target's log understands: data files, a folder; opaque here.
     preserves_rows: a rewrite that changes no row (a compaction): data versions stay.
-    results: small figures that the step reports (rows, bytes); the ledger keeps them.
+    results: small figures that the step reports (rows, bytes); they are part of the commit.
     """
 
     attempt: str
@@ -147,6 +149,7 @@ class Committed(msgspec.Struct, frozen=True):
     version: Version
     attempt: str | None
     meaning: str | None = None
+    results: Mapping[str, Any] = {}
     burnt: bool = False
 
 
@@ -176,6 +179,10 @@ class Target(Protocol):
 
         Raises `PlanAgainError` if the head does not descend from all of them.
         """
+        ...
+
+    def history(self) -> History:
+        """The commits that lead to the head, newest first; empty for what keeps none."""
         ...
 
     def find(self, token: Token, base: Version | None) -> Committed | None:
@@ -307,7 +314,9 @@ def carried(entries: Iterable[Entry], token: Token) -> Committed | None:
     """The commit among these that carries the token."""
     for entry in entries:
         if entry.token == token:
-            return Committed(entry.version, entry.attempt, entry.meaning, entry.burnt)
+            return Committed(
+                entry.version, entry.attempt, entry.meaning, entry.results, entry.burnt
+            )
     return None
 
 
@@ -323,6 +332,9 @@ class LogTarget:
         self._log = log
         self._clock = clock
         self._tries = tries
+
+    def history(self) -> History:
+        return self._log.load()
 
     def read(self, made_by: Iterable[Token] = ()) -> Read:
         history = self._log.load()
@@ -384,7 +396,8 @@ class LogTarget:
             else:
                 if change is None:
                     return Committed(version, None, burnt=True)
-                return Committed(version, change[1].attempt, change[1].meaning)
+                made = change[1]
+                return Committed(version, made.attempt, made.meaning, made.results)
         raise AssertionError("unreachable: the last try returns or raises")
 
     def _judge(
@@ -420,6 +433,9 @@ class ObjectTarget:
     def __init__(self, objects: Objects) -> None:
         self._objects = objects
 
+    def history(self) -> History:
+        return History()
+
     def read(self, made_by: Iterable[Token] = ()) -> Read:
         names = [object_name(token) for token in made_by]
         return Read(Version(names[-1]) if names else None)
@@ -434,7 +450,7 @@ class ObjectTarget:
     def commit(self, token: Token, base: Version | None, change: Change) -> Committed:
         name = object_name(token)
         if self._objects.create(name, change.payload):
-            return Committed(Version(name), change.attempt, change.meaning)
+            return Committed(Version(name), change.attempt, change.meaning, change.results)
         return self._taken(token)
 
     def burn(self, token: Token) -> Committed:

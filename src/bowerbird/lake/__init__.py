@@ -16,7 +16,7 @@ Importing this loads neither PyIceberg nor Arrow: each function imports what it 
 from bowerbird.lake.catalog import Lake, identifier
 from bowerbird.lake.log import TableLog
 from bowerbird.lake.read import duckdb, read, read_batches
-from bowerbird.lake.rollback import plan_rollback, rollback
+from bowerbird.lake.rollback import rollback
 from bowerbird.lake.specs import (
     Bucket,
     Day,
@@ -45,7 +45,6 @@ __all__ = [
     "identifier",
     "identity",
     "month",
-    "plan_rollback",
     "read",
     "read_batches",
     "rollback",

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 TOKEN = "bowerbird.token"  # noqa: S105 - a key of the snapshot's summary
 ATTEMPT = "bowerbird.attempt"
 MEANING = "bowerbird.meaning"
+RESULTS = "bowerbird.results"
 BURNT = "bowerbird.burnt"
 CELLS = "bowerbird.cells"
 CHANGED = "bowerbird.changed"
@@ -166,6 +167,7 @@ def _ours(name: str, snapshot: Snapshot, told: dict[str, str]) -> Entry:
             token=Token(told[TOKEN]),
             attempt=told.get(ATTEMPT),
             meaning=told.get(MEANING),
+            results=msgspec.json.decode(told.get(RESULTS, "{}")),
             burnt=BURNT in told,
             changed=frozenset(msgspec.json.decode(told[CHANGED], type=list[str])),
             cells=msgspec.json.decode(told[CELLS], type=dict[str, CellState]),
@@ -201,6 +203,8 @@ def _summary(
         summary[ATTEMPT] = change.attempt
         if change.meaning:
             summary[MEANING] = change.meaning
+        if change.results:
+            summary[RESULTS] = msgspec.json.encode(change.results).decode()
         if change.preserves_rows:
             changed = set()
             summary[PRESERVES] = "true"

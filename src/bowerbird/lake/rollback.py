@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from bowerbird.core.errors import UserError
-from bowerbird.core.plans import Plan, Step
 from bowerbird.core.refs import Ref
-from bowerbird.core.targets import WHOLE, Change, History, fields_of, overlap
+from bowerbird.core.rollback import at, restored
+from bowerbird.core.targets import WHOLE, Change, Version, overlap
 from bowerbird.lake import snapshots
 from bowerbird.lake.catalog import Lake, identifier
 from bowerbird.lake.log import TableLog
@@ -72,36 +72,12 @@ def preview(lake: Lake, ref: Ref | str, to: str, cells: Iterable[str] = (WHOLE,)
     return _examine(lake, ref, to, tuple(cells))[0]
 
 
-def plan_rollback(
-    lake: Lake,
-    ref: Ref | str,
-    to: str,
-    cells: Iterable[str] = (WHOLE,),
-    holds: Mapping[str, str] | None = None,
-) -> Plan:
-    """A plan of one step, or of none where nothing would change."""
-    shown = preview(lake, ref, to, cells)
-    if not shown.put_back and not shown.taken_out:
-        return Plan()
-    step = Step(
-        id="s1",
-        kind="table.rollback",
-        target=str(ref) if ":" in str(ref) else f"table:{identifier(ref).replace('.', '/')}",
-        reason=f"back to version {to}: {len(shown.put_back)} files put back, "
-        f"{len(shown.taken_out)} taken out, none written",
-        cell=shown.cells[0] if len(shown.cells) == 1 else WHOLE,
-        definition={"to": to, "cells": list(shown.cells), "holds": dict(holds or {})},
-        base=TableLog(lake, ref).load().head,
-    )
-    return Plan(steps=(step,))
-
-
 def _examine(
     lake: Lake, ref: Ref | str, to: str, cells: tuple[str, ...]
 ) -> tuple[Rollback, tuple[DataFile, ...]]:
     history = TableLog(lake, ref).load()
     table = lake.load(ref)
-    before = _history_at(identifier(ref), history, to)
+    before = at(identifier(ref), history, Version(to))
     snapshots.check_cells(identifier(ref), table.metadata, cells)
     head = table.snapshot_by_id(int(history.head or 0))
     now = [one for one in snapshots.live(table, head) if snapshots.inside(cells, one.part)]
@@ -123,41 +99,6 @@ def _examine(
         makes=restored(history, before, cells),
     )
     return shown, tuple(wanted.values())
-
-
-def _history_at(name: str, history: History, to: str) -> History:
-    for index, entry in enumerate(history.entries):
-        if entry.version == to:
-            return msgspec.structs.replace(history, entries=history.entries[index:])
-    raise UserError(
-        f"{name}: its head does not descend from version {to}",
-        expected="a version in its history that was not expired",
-        fix="bowerbird table history, for those that are left",
-    )
-
-
-def restored(history: History, before: History, cells: tuple[str, ...]) -> dict[str, str | None]:
-    """cell -> meaning, once `cells` are as they were `before`.
-
-    A part of a cell that is known only whole has no meaning of its own (None), and so has a cell
-    that was not there then: it is empty now, on purpose.
-    """
-    old, new = before.cells(), history.cells()
-    makes = {cell: state.meaning for cell, state in old.items() if _within(cell, cells)}
-    makes |= {cell: None for cell in new if cell not in makes and _within(cell, cells)}
-    lacking = [cell for cell in cells if not any(_within(made, (cell,)) for made in makes)]
-    return makes | dict.fromkeys(lacking)
-
-
-def _within(cell: str, cells: tuple[str, ...]) -> bool:
-    """Whether all rows of a cell are in one of the others."""
-    has = fields_of(cell)
-    if has is None:
-        return False
-    return any(
-        all(has.get(field) == value for field, value in (fields_of(one) or {}).items())
-        for one in cells
-    )
 
 
 def _refuse_deletes(name: str, files: Iterable[snapshots.Live]) -> None:

@@ -177,7 +177,7 @@ class MemoryLog:
             changed = frozenset(change.payload or {}) | frozenset(change.overwrites)
             cells = change.cells_after(onto, token)
             entry = Entry(
-                Version(""), token, change.attempt, change.meaning, changed=changed, cells=cells
+                Version(""), token, change.attempt, change.meaning, {}, changed=changed, cells=cells
             )
             self.committed.add((token, change.attempt))
         return self.add(entry, rows)

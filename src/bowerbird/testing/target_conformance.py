@@ -334,12 +334,12 @@ class LogConformance(TargetConformance):
     @pytest.fixture
     def processes(self) -> int:
         """How many processes commit at once."""
-        return 4
+        return 3
 
     @pytest.fixture
     def commits(self) -> int:
         """How many commits each of them makes."""
-        return 3
+        return 4
 
 
 def _commits(opener: str, args: tuple[Any, ...], number: int, commits: int) -> None:

@@ -160,7 +160,7 @@ class Executor:
         if found.burnt:
             target.sweep(token, None)
             return None
-        return Done(found.version, found.meaning)
+        return _done(found)
 
     def _launch(
         self, run: RunRecord, step: Step, stop: Flag, flights: dict[str, Future[None]]
@@ -213,15 +213,14 @@ class Executor:
             work = self._work(run, step, attempt, "")
             return Done(None, work.meaning, dict(self._make(run.id, kind, work, attempt).results))
         target, token = self._ports.target(kind.target, step), run.token(step.id)
-        found, results = target.find(token, step.base), {}
+        found = target.find(token, step.base)
         if found is None:
             files = target.files(token, attempt.lease.attempt)
             work = self._work(run, step, attempt, files)
             change = self._make(run.id, kind, work, attempt)
-            results = dict(change.results)
             found = self._commit(target, work, change, attempt)
         target.sweep(token, None if found.burnt else found.attempt)
-        return Burnt() if found.burnt else Done(found.version, found.meaning, results)
+        return Burnt() if found.burnt else _done(found)
 
     def _work(self, run: RunRecord, step: Step, attempt: Attempt, files: str) -> Work:
         """What the attempt works on: its inputs resolved, so that its meaning is known."""
@@ -258,10 +257,8 @@ class Executor:
             outcomes.append(ended)
         point("executor.tasks.done")
         change = kind.change(work, outcomes)
-        return replace(
-            change,
-            results={**_usage(outcomes, self._ports.clock.now() - started), **change.results},
-        )
+        used = _usage(outcomes, self._ports.clock.now() - started)
+        return replace(change, meaning=work.meaning, results={**used, **change.results})
 
     def _inputs(self, run: RunRecord, step: Step) -> dict[str, Read]:
         """What to read of each input: as the plan pinned it, or as the run's steps made it."""
@@ -351,6 +348,10 @@ _STATES = {
     Left: StepState.PENDING,
     Burnt: StepState.CANCELLED,
 }
+
+
+def _done(found: Committed) -> Done:
+    return Done(found.version, found.meaning, dict(found.results))
 
 
 def _usage(outcomes: list[Outcome], took: timedelta) -> dict[str, Any]:
