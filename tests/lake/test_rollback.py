@@ -11,7 +11,7 @@ from bowerbird.core.errors import UserError
 from bowerbird.core.meaning import digest
 from bowerbird.core.plans import Allowed, Want, make_plan
 from bowerbird.core.targets import WHOLE, Token, Version
-from bowerbird.lake import Lake, plan_rollback, read, rollback
+from bowerbird.lake import Lake, read, rollback
 from bowerbird.lake.rollback import preview
 from bowerbird.testing.target_conformance import ONE, OTHER, A, B, overwriting
 from tests.lake.world import PARTS, TableWorld
@@ -64,9 +64,10 @@ def test_a_preview_names_the_files_and_changes_nothing(world: TableWorld) -> Non
     assert world.target().read().version == new
 
 
-def test_a_rollback_to_what_is_there_is_no_step(world: TableWorld) -> None:
+def test_a_rollback_to_what_is_there_moves_no_file(world: TableWorld) -> None:
     _, new = two_versions(world)
-    assert plan_rollback(world.lake, PARTS.ref, new).empty
+    shown = preview(world.lake, PARTS.ref, new)
+    assert (shown.put_back, shown.taken_out) == ((), ())
 
 
 def test_what_was_rolled_back_is_held_until_it_is_released(world: TableWorld) -> None:
@@ -104,7 +105,7 @@ def test_a_file_that_is_gone_is_named(world: TableWorld) -> None:
 def test_a_version_that_was_expired_is_refused(world: TableWorld) -> None:
     old, _ = two_versions(world)
     world.expire()
-    with pytest.raises(UserError, match="does not descend from version"):
+    with pytest.raises(UserError, match="does not descend from a version"):
         rollback(world.lake, PARTS.ref, old, "a1")
 
 
