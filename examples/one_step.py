@@ -13,7 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-SPEC = '''
+SPEC = """
 import pyarrow as pa
 from bowerbird.lake import Table, bucket
 
@@ -28,7 +28,7 @@ alphabet = Table(
     source=letters,
     owner="user:you",
 )
-'''
+"""
 
 
 def bowerbird(*words: str, die_at: str = "") -> None:

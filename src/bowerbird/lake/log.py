@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pyiceberg.manifest import DataFile
     from pyiceberg.table import Table as IcebergTable
     from pyiceberg.table import Transaction
+    from pyiceberg.table.metadata import TableMetadata
     from pyiceberg.table.snapshots import Snapshot
 
     from bowerbird.lake.write import Written
@@ -77,8 +78,9 @@ class TableLog:
             if written.spec is not None:
                 evolve.evolve(tx, self.name, written.spec)
             _check_columns(self.name, tx, written)
-            new, gone = _exchange(table, change, written)
-        snapshot = tx.update_snapshot(snapshot_properties=_summary(onto, token, change, table, new))
+            new, gone = _exchange(self.name, table, tx.table_metadata, change)
+        summary = _summary(onto, token, change, tx.table_metadata, new)
+        snapshot = tx.update_snapshot(snapshot_properties=summary)
         producer = snapshot.overwrite() if gone else snapshot.fast_append()
         for file in gone:
             producer.delete_data_file(file)
@@ -182,7 +184,7 @@ def _summary(
     onto: History,
     token: Token,
     change: Change | None,
-    table: IcebergTable,
+    metadata: TableMetadata,
     new: Iterable[DataFile],
 ) -> dict[str, str]:
     """What the snapshot says of itself. Cells are cumulative, so expiry loses no state."""
@@ -193,7 +195,7 @@ def _summary(
         cells = change.cells_after(onto, token)
         changed = {*change.makes, *change.overwrites}
         if not changed:
-            changed = {snapshots.part_of(table, file) for file in new}
+            changed = {snapshots.part_of(metadata, file) for file in new}
     summary = {TOKEN: token, CELLS: msgspec.json.encode(cells).decode()}
     if change is None:
         summary[BURNT] = "true"
@@ -211,31 +213,50 @@ def _summary(
 
 
 def _exchange(
-    table: IcebergTable, change: Change, written: Written
+    name: str, table: IcebergTable, metadata: TableMetadata, change: Change
 ) -> tuple[tuple[DataFile, ...], tuple[DataFile, ...]]:
     """The files to add and those to take out: after it, the cells hold what was written, no more.
 
     A file that is there and was named again stays as it is: that is how a rollback rewrites none.
+    metadata: the table's, as it will be.
     """
-    snapshots.check_cells(table, [*change.overwrites, *change.makes])
+    written: Written = change.payload
+    snapshots.check_cells(name, metadata, [*change.overwrites, *change.makes])
+    if written.spec is not None:
+        for file in written.files:
+            _number(file, metadata)
+    if change.overwrites:
+        _check_places(name, metadata, change.overwrites, written.files)
+    head = snapshots.head_of(table) if change.overwrites else None
     now = [
         one.file
-        for one in snapshots.live(table, snapshots.head_of(table))
+        for one in snapshots.live(table, head)
         if not one.deletes and snapshots.inside(change.overwrites, one.part)
     ]
     present = {file.file_path for file in now}
     named = {file.file_path for file in written.files}
-    if change.overwrites and WHOLE not in change.overwrites:
-        for file in written.files:
-            part = snapshots.part_of(table, file)
-            if not snapshots.inside(change.overwrites, part):
-                raise UserError(
-                    f"{'.'.join(table.name())}: {file.record_count:,} rows are in {part}, which "
-                    "this step does not write",
-                    expected=f"rows of {', '.join(change.overwrites)} alone",
-                )
     new = tuple(file for file in written.files if file.file_path not in present)
     return new, tuple(file for file in now if file.file_path not in named)
+
+
+def _number(file: DataFile, metadata: TableMetadata) -> None:
+    """Give a new file the numbers that the table has for its layout by now: `evolve` has seen to it
+    that the layout is the one it was written in."""
+    file.spec_id = metadata.default_spec_id
+    if file.sort_order_id is not None:
+        file[15] = metadata.default_sort_order_id  # DataFile gives no setter for it
+
+
+def _check_places(
+    name: str, metadata: TableMetadata, cells: Iterable[str], files: Iterable[DataFile]
+) -> None:
+    for file in files:
+        part = snapshots.part_of(metadata, file)
+        if not snapshots.inside(cells, part):
+            raise UserError(
+                f"{name}: {file.record_count:,} rows are in {part}, which this step does not write",
+                expected=f"rows of {', '.join(cells)} alone",
+            )
 
 
 def _check_columns(name: str, tx: Transaction, written: Written) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pyiceberg.expressions import BooleanExpression
     from pyiceberg.io.pyarrow import ArrowScan
     from pyiceberg.schema import Schema
-    from pyiceberg.table import FileScanTask
+    from pyiceberg.table import DataScan, FileScanTask
     from pyiceberg.table import Table as IcebergTable
 
     Where: TypeAlias = BooleanExpression | Mapping[str, Any] | None
@@ -94,30 +94,42 @@ def plan(
     cells: Iterable[str] | None = None,
 ) -> Planned:
     """Pin a version and find the files to open. Raises `RefError` for what is not there."""
+    from pyiceberg.expressions.visitors import bind
+
     table = lake.load(ref)
     snapshot_id = _pinned(table, version)
     row_filter = expression(where)
+    scan = table.scan(
+        row_filter=row_filter,
+        selected_fields=tuple(columns) if columns is not None else ("*",),
+        snapshot_id=snapshot_id,
+    )
     try:
-        scan = table.scan(
-            row_filter=row_filter,
-            selected_fields=tuple(columns) if columns is not None else ("*",),
-            snapshot_id=snapshot_id,
-        )
         schema = scan.projection()
-        tasks = tuple(scan.plan_files()) if snapshot_id is not None else ()
-    except ValueError as error:
-        if "Could not find" in str(error) or "not" in str(error).lower():
-            known = ", ".join(table.schema().column_names)
-            raise UserError(
-                f"{identifier(ref)}: {error}", expected=f"columns among: {known}"
-            ) from error
-        raise
+        bind(table.schema(), row_filter, case_sensitive=True)
+    except (ValueError, TypeError) as error:
+        known = ", ".join(table.schema().column_names)
+        raise UserError(f"{identifier(ref)}: {error}", expected=f"columns of: {known}") from error
+    tasks = _tasks(table, scan, snapshot_id)
     if cells is not None:
         wanted = tuple(cells)
-        snapshots.check_cells(table, wanted)
-        parts = ((task, snapshots.part_of(table, task.file)) for task in tasks)
+        snapshots.check_cells(identifier(ref), table.metadata, wanted)
+        parts = ((task, snapshots.part_of(table.metadata, task.file)) for task in tasks)
         tasks = tuple(task for task, part in parts if snapshots.inside(wanted, part))
     return Planned(table, snapshot_id, schema, row_filter, tasks)
+
+
+def _tasks(
+    table: IcebergTable, scan: DataScan, snapshot_id: int | None
+) -> tuple[FileScanTask, ...]:
+    if snapshot_id is None:
+        return ()
+    try:
+        return tuple(scan.plan_files())
+    except Exception:
+        # A damaged manifest fails in many ways, none of which names it: this reads them and does.
+        snapshots.live(table, table.snapshot_by_id(snapshot_id))
+        raise
 
 
 def _pinned(table: IcebergTable, version: str | None) -> int | None:

@@ -78,7 +78,7 @@ def _examine(
     history = TableLog(lake, ref).load()
     table = lake.load(ref)
     before = at(identifier(ref), history, Version(to))
-    snapshots.check_cells(table, cells)
+    snapshots.check_cells(identifier(ref), table.metadata, cells)
     head = table.snapshot_by_id(int(history.head or 0))
     now = [one for one in snapshots.live(table, head) if snapshots.inside(cells, one.part)]
     then = [

@@ -56,7 +56,8 @@ def iceberg_type(column: Type, count: Callable[[], int] | None = None) -> Iceber
             for name, inner in pairs
         ]
         return iceberg.StructType(*fields)
-    made: IcebergType = getattr(iceberg, f"{column.name.capitalize()}Type")()
+    named = {"int": "Integer", "uuid": "UUID"}.get(column.name, column.name.capitalize())
+    made: IcebergType = getattr(iceberg, f"{named}Type")()
     return made
 
 
@@ -173,27 +174,29 @@ def _widens(came: pa.DataType, wanted: pa.DataType) -> bool:
     if at.is_null(came):
         return True
     if at.is_dictionary(came):
-        return came.value_type == wanted or _widens(came.value_type, wanted)
+        return _same_or_wider(came.value_type, wanted)
     if at.is_timestamp(came) and at.is_timestamp(wanted):
         return True
     if at.is_decimal(came) and at.is_decimal(wanted):
         return bool(came.scale == wanted.scale and came.precision <= wanted.precision)
     if at.is_floating(wanted):
-        small = at.is_integer(came) and came.bit_width * 2 <= wanted.bit_width
-        return bool(small or (at.is_floating(came) and came.bit_width <= wanted.bit_width))
+        half = at.is_integer(came) and came.bit_width * 2 <= wanted.bit_width
+        return bool(half or (at.is_floating(came) and came.bit_width <= wanted.bit_width))
     if _is_list(came) and _is_list(wanted):
-        same = bool(came.value_type == wanted.value_type)
-        return same or _widens(came.value_type, wanted.value_type)
+        return _same_or_wider(came.value_type, wanted.value_type)
     if at.is_struct(came) and at.is_struct(wanted):
         return {f.name for f in came} == {f.name for f in wanted} and all(
-            f.type == wanted.field(f.name).type or _widens(f.type, wanted.field(f.name).type)
-            for f in came
+            _same_or_wider(f.type, wanted.field(f.name).type) for f in came
         )
     if at.is_map(came) and at.is_map(wanted):
         pairs = ((came.key_type, wanted.key_type), (came.item_type, wanted.item_type))
-        return all(one == other or _widens(one, other) for one, other in pairs)
+        return all(_same_or_wider(one, other) for one, other in pairs)
     families = (at.is_integer, at.is_date, at.is_time, _is_text, _is_bytes)
     return any(family(came) and family(wanted) for family in families)
+
+
+def _same_or_wider(came: pa.DataType, wanted: pa.DataType) -> bool:
+    return bool(came == wanted) or _widens(came, wanted)
 
 
 def _is_list(kind: pa.DataType) -> bool:

@@ -17,6 +17,7 @@ from bowerbird.core.targets import WHOLE, fields_of
 if TYPE_CHECKING:
     from pyiceberg.manifest import DataFile, ManifestEntry, ManifestFile
     from pyiceberg.table import Table as IcebergTable
+    from pyiceberg.table.metadata import TableMetadata
     from pyiceberg.table.snapshots import Snapshot
 
 
@@ -35,18 +36,22 @@ def live(table: IcebergTable, snapshot: Snapshot | None) -> list[Live]:
     if snapshot is None:
         return []
     return [
-        Live(part_of(table, e.data_file), e.data_file, e.data_file.content != DataFileContent.DATA)
+        Live(
+            part_of(table.metadata, e.data_file),
+            e.data_file,
+            e.data_file.content != DataFileContent.DATA,
+        )
         for manifest in manifests(table, snapshot)
         for e in entries(table, manifest)
     ]
 
 
-def part_of(table: IcebergTable, file: DataFile) -> str:
+def part_of(metadata: TableMetadata, file: DataFile) -> str:
     """The path of the partition that a file is in, as cells are written."""
-    spec = table.metadata.specs()[file.spec_id]
+    spec = metadata.specs()[file.spec_id]
     if spec.is_unpartitioned():
         return WHOLE
-    return spec.partition_to_path(file.partition, table.schema())
+    return spec.partition_to_path(file.partition, metadata.schema())
 
 
 def inside(cells: Iterable[str], part: str) -> bool:
@@ -69,14 +74,14 @@ def inside(cells: Iterable[str], part: str) -> bool:
     return False
 
 
-def check_cells(table: IcebergTable, cells: Iterable[str]) -> None:
+def check_cells(name: str, metadata: TableMetadata, cells: Iterable[str]) -> None:
     """Raise `UserError` for a cell whose fields the table is not partitioned by."""
-    known = [field.name for field in table.spec().fields]
+    known = [field.name for field in metadata.spec().fields]
     for cell in cells:
         for field in fields_of(cell) or {}:
             if field not in known:
                 raise UserError(
-                    f"{table.name()[-1]}: cell {cell!r} names {field or cell!r}, which it is not "
+                    f"{name}: cell {cell!r} names {field or cell!r}, which it is not "
                     "partitioned by",
                     expected=f"fields of: {', '.join(known) or 'none (it has no partitions)'}",
                 )
@@ -91,7 +96,7 @@ def changed_by(table: IcebergTable, snapshot: Snapshot) -> frozenset[str]:
         return frozenset()  # a compaction, by Iceberg's own rule
     try:
         return frozenset(
-            part_of(table, entry.data_file)
+            part_of(table.metadata, entry.data_file)
             for manifest in manifests(table, snapshot)
             if manifest.added_snapshot_id == snapshot.snapshot_id
             for entry in entries(table, manifest, deleted=True)

@@ -9,7 +9,7 @@ import sqlite3
 from typing import Any
 
 from pyiceberg.catalog.sql import IcebergTables, SqlCatalog
-from pyiceberg.exceptions import NamespaceAlreadyExistsError
+from pyiceberg.exceptions import NamespaceAlreadyExistsError, ValidationError
 from pyiceberg.table import Table
 from pyiceberg.typedef import EMPTY_DICT, Identifier, Properties
 from sqlalchemy import create_engine, event
@@ -59,8 +59,7 @@ class HouseCatalog(SqlCatalog):
                 expected="the file that the catalog names",
                 fix="restore it, or register the newest one that is left",
             ) from error
-        except (ValueError, OSError) as error:
-            # pydantic's and PyIceberg's validation errors and bad JSON or UTF-8 are ValueErrors.
+        except (ValueError, OSError, ValidationError) as error:
             raise CorruptError(
                 f"{name}: its metadata file cannot be read: {where}: {_first_line(error)}",
                 expected="Iceberg table metadata, as JSON",
