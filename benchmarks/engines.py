@@ -17,7 +17,7 @@ import multiprocessing
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from bowerbird.core.engine import Engine, Task
 from bowerbird.engines import EngineKind, open_engine
@@ -61,7 +61,7 @@ def of_a_pool(workers: int) -> Iterator[Runner]:
 
 
 def measured(
-    runners: dict[str, contextlib.AbstractContextManager[Runner]], counts: list[int]
+    runners: Mapping[str, contextlib.AbstractContextManager[Runner]], counts: list[int]
 ) -> dict[str, list[float]]:
     """Seconds by runner and count: the best of three, which other processes disturbed least."""
     seconds: dict[str, list[float]] = {}

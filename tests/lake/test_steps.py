@@ -53,7 +53,7 @@ NUMBERS = Table(
 
 def plan(home: Home, spec: Table, allowed: Allowed = Allowed()) -> Plan:  # noqa: B008
     present = {REF: steps.target(home, SystemClock(), REF).read()}
-    return make_plan(steps.wants(spec), present, {}, allowed)
+    return make_plan(steps.wants(spec, {}), present, {}, allowed)
 
 
 def carry_out(home: Home, made: Plan, run: str) -> list[Committed | None]:
@@ -136,7 +136,7 @@ def test_rows_that_others_add_to_a_loaded_table_are_left_until_asked(home: Home)
 def test_a_rollback_step_puts_back_and_the_next_plan_holds(home: Home) -> None:
     carry_out(home, plan(home, NUMBERS), "r1")
     new = replace(NUMBERS, source="tests.lake.test_steps:streamed")
-    (want,) = steps.wants(new)
+    (want,) = steps.wants(new, {})
     carry_out(home, plan(home, new), "r2")
     target = steps.target(home, SystemClock(), REF)
     history = target.history()

@@ -136,6 +136,12 @@ class Lake:
         name = identifier(ref)
         table = self.find(name)
         if table is None:
+            # A drop that died between the row and the files: nobody else writes here meanwhile,
+            # because the run that drops holds this target.
+            namespace, last = name.split(".")
+            location = f"{self.files.root}/{namespace}/{last}"
+            self.files.delete(self.files.under(location))
+            self.files.prune(location)
             return False
         current = table.metadata.current_snapshot_id
         if head is not None and str(current) != head:
