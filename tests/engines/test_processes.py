@@ -17,12 +17,15 @@ import pytest
 
 from bowerbird.core.engine import Event, Resources, Task
 from bowerbird.core.errors import FunctionError, StepError
+from bowerbird.core.inside import tell
+from bowerbird.engines import pool
 from bowerbird.engines.local import Isolation, LocalEngine
-from bowerbird.engines.pool import EVENTS_KEPT
 from bowerbird.testing.engine_conformance import (
+    beats,
     close,
     error_of,
     is_gone,
+    is_still,
     outcomes,
     task,
     wait_until,
@@ -219,7 +222,7 @@ def test_a_worker_that_earlier_tasks_filled_is_replaced(engine: LocalEngine) -> 
     one = LocalEngine(1)
     try:
         pid = outcomes(one, here("fill", "fill_and_keep"))["fill"].result()
-        after = outcomes(one, task("a", "pid", memory=200_000_000))["a"].result()
+        after = outcomes(one, task("a", "pid", memory=120_000_000))["a"].result()
     finally:
         one.close()
     assert after != pid
@@ -229,7 +232,7 @@ _kept: list[bytes] = []
 
 
 def fill_and_keep() -> int:
-    _kept.append(b"x" * 300_000_000)
+    _kept.append(b"x" * 150_000_000)
     return os.getpid()
 
 
@@ -261,16 +264,36 @@ def test_large_arguments_and_results_travel(engine: LocalEngine) -> None:
     assert outcomes(engine, asked)["a"].result() == data + b"!"
 
 
-def test_events_that_nobody_asks_for_do_not_pile_up(engine: LocalEngine) -> None:
+def say_a_lot(path: str) -> None:
+    for line in range(1000):
+        tell(str(line))
+    Path(path).touch()
+
+
+def test_events_that_nobody_asks_for_do_not_pile_up(
+    engine: LocalEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "EVENTS_KEPT", 20)
     said: list[Event] = []
-    lines = EVENTS_KEPT + 500
-    running = engine.run([task("a", "add", 1), task("b", "say", lines)], on_event=said.append)
+    talkative = [task("a", "add", 1), here("b", "say_a_lot", str(tmp_path / "said"))]
+    running = engine.run(talkative, on_event=said.append)
     next(running)
-    time.sleep(1.5)  # nobody iterates
+    assert wait_until((tmp_path / "said").exists)  # and nobody iterates meanwhile
     list(running)
-    assert EVENTS_KEPT <= len(said) <= lines
-    if len(said) < lines:
-        assert "were not kept" in said[-1].text
+    assert 20 <= len(said) < 60
+    assert "were not kept" in said[-1].text
+
+
+def test_an_iterator_that_the_collector_closes_at_a_bad_time_is_closed(
+    engine: LocalEngine, tmp_path: Path
+) -> None:
+    running = engine.run([task("a", "add", 1), task("b", "beat", str(tmp_path))])
+    next(running)
+    assert wait_until(lambda: beats(tmp_path) > 0)
+    with engine._pool._lock:  # as when the collector runs inside a change of the pool
+        close(running)
+    assert is_still(tmp_path)
+    assert outcomes(engine, task("a", "add", 1))["a"].result() == 1
 
 
 @pytest.mark.parametrize("isolation", Isolation)

@@ -306,7 +306,8 @@ class Actor:
             if data[:1] == b"o":
                 return unpacked(task.key, data[1:])
             if data[:1] == b"m" and limit is not None:
-                self._end()
+                with self._guard:
+                    self._end()
                 return too_large(task.key, int(data[1:]), limit)
             on_event(pickle.loads(data[1:]))  # noqa: S301 (from our own worker)
         raise Lost("ended without an answer")
