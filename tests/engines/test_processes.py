@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from bowerbird.core.engine import Event, Resources, Task
-from bowerbird.core.errors import FunctionError, StepError
+from bowerbird.core.errors import CancelledError, FunctionError, StepError
 from bowerbird.core.inside import tell
 from bowerbird.engines import pool
 from bowerbird.engines.local import Isolation, LocalEngine
@@ -98,8 +98,8 @@ def test_no_process_and_no_file_is_left_after_close() -> None:
         close(running)
         engine.close()
     assert psutil.Process().children(recursive=True) == []
-    assert threading.active_count() == threads
-    assert open_files() == files
+    assert threading.active_count() <= threads
+    assert open_files() <= files
 
 
 def test_workers_keep_warm_and_outlive_the_thread_that_first_used_them(
@@ -206,10 +206,31 @@ def test_a_worker_that_is_lost_in_an_odd_way_is_lost(
     assert said in error_of(outcomes(engine, odd)["a"]).problem
 
 
-def test_a_worker_killed_while_idle_costs_no_try_that_matters(engine: LocalEngine) -> None:
+def test_a_worker_killed_while_idle_costs_no_try(engine: LocalEngine) -> None:
     pid = outcomes(engine, task("a", "pid"))["a"].result()
     os.kill(pid, signal.SIGKILL)
-    assert outcomes(engine, task("b", "add", 1))["b"].result() == 1
+    assert wait_until(lambda: is_gone(pid))
+    assert outcomes(engine, task("b", "add", 1, tries=1))["b"].result() == 1
+
+
+def test_closing_an_engine_waits_for_the_workers_that_were_busy(tmp_path: Path) -> None:
+    engine = LocalEngine(1)
+    running = engine.run([here("a", "ignore_sigterm", str(tmp_path)), task("b", "add", 1)])
+    ended: list[BaseException] = []
+
+    def iterate() -> None:
+        try:
+            list(running)
+        except CancelledError as error:
+            ended.append(error)
+
+    thread = threading.Thread(target=iterate)
+    thread.start()
+    assert wait_until(lambda: any(tmp_path.glob("beat-*")))
+    engine.close()
+    assert is_gone(int(next(tmp_path.glob("beat-*")).name.split("-")[1]))
+    thread.join()
+    assert len(ended) == 1
 
 
 def test_a_task_over_its_memory_is_not_tried_again(engine: LocalEngine) -> None:

@@ -314,7 +314,7 @@ class Pool:
                 self._stop(station)
             for station in list(self._idle):
                 self._retire(station)
-            left = self._ending.copy()
+            left = self._ending | self._busy
         until = time.monotonic() + PATIENCE_SECONDS
         for station in left:
             station.join(max(0.0, until - time.monotonic()))
