@@ -22,7 +22,6 @@ from bowerbird.engines import pool
 from bowerbird.engines.local import Isolation, LocalEngine
 from bowerbird.testing.engine_conformance import (
     beats,
-    close,
     error_of,
     is_gone,
     is_still,
@@ -95,7 +94,7 @@ def test_no_process_and_no_file_is_left_after_close() -> None:
         outcomes(engine, task("a", "add", 1), task("b", "die", tries=2), task("c", "exit_hard", 1))
         running = engine.run([task("d", "add", 1), task("e", "sleep", 9)])
         next(running)
-        close(running)
+        running.close()
         engine.close()
     assert psutil.Process().children(recursive=True) == []
     assert threading.active_count() <= threads
@@ -183,7 +182,7 @@ def test_a_task_that_ignores_sigterm_is_stopped_within_a_second(
     next(running)
     assert wait_until(lambda: any(tmp_path.glob("beat-*")))
     started = time.monotonic()
-    close(running)
+    running.close()
     assert time.monotonic() - started < 1
     assert is_gone(int(next(tmp_path.glob("beat-*")).name.split("-")[1]))
 
@@ -312,7 +311,7 @@ def test_an_iterator_that_the_collector_closes_at_a_bad_time_is_closed(
     next(running)
     assert wait_until(lambda: beats(tmp_path) > 0)
     with engine._pool._lock:  # as when the collector runs inside a change of the pool
-        close(running)
+        running.close()
     assert is_still(tmp_path)
     assert outcomes(engine, task("a", "add", 1))["a"].result() == 1
 

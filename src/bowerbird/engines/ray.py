@@ -23,7 +23,7 @@ import queue
 import sys
 import threading
 import time
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -89,7 +89,7 @@ class RayEngine:
         gang: int = 1,
         cancel: Cancel | None = None,
         on_event: Callable[[Event], None] | None = None,
-    ) -> Iterator[Outcome]:
+    ) -> Generator[Outcome, None, None]:
         """One outcome a task, as they end."""
         return runs.start(
             self._pool,
