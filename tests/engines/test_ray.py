@@ -17,7 +17,6 @@ from bowerbird.testing.engine_conformance import (
     WORKERS,
     EngineConformance,
     beats,
-    is_still,
     wait_until,
 )
 
