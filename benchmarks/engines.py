@@ -1,6 +1,6 @@
 """What an engine costs a task that does nothing, beside the standard library's pools.
 
-    python benchmarks/engines.py [--workers 2] [--tasks 100 1000 10000] [--ray]
+    python -m benchmarks.engines [--workers 2] [--tasks 100 1000 10000] [--ray]
 
 Each engine is warm (its workers have imported the task) before it is measured. What is compared are
 the ratios within one run: other processes of the machine slow all of them alike. The pools of the
@@ -97,7 +97,7 @@ def main() -> None:
     parser.add_argument("--tasks", type=int, nargs="+", default=[100, 1000, 10000])
     parser.add_argument("--ray", action="store_true")
     asked = parser.parse_args()
-    runners = {
+    runners: dict[str, contextlib.AbstractContextManager[Runner]] = {
         REFERENCE: of_futures(asked.workers),
         "multiprocessing.Pool": of_a_pool(asked.workers),
         "ours, threads": of_ours(EngineKind.THREADS, asked.workers),

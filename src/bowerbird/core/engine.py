@@ -9,7 +9,7 @@ task raised comes back as an outcome, and whether to try the step again is the e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from typing import Any, Protocol
 
 import msgspec
@@ -18,7 +18,10 @@ from bowerbird.core.errors import BowerbirdError
 
 
 class Resources(msgspec.Struct, frozen=True):
-    """What one worker of a task needs. Engines place by it; `local` counts `cpus` only."""
+    """What one worker of a task needs. Engines place by it; `local` counts `cpus` only.
+
+    memory_bytes: also a limit: the task of a worker that holds more is stopped, as a `StepError`.
+    """
 
     cpus: float = 1.0
     gpus: float = 0.0
@@ -99,12 +102,13 @@ class Engine(Protocol):
         gang: int = 1,
         cancel: Cancel | None = None,
         on_event: Callable[[Event], None] | None = None,
-    ) -> Iterator[Outcome]:
+    ) -> Generator[Outcome, None, None]:
         """Yield one outcome a task, unordered.
 
         tasks: consumed lazily: at most a bounded number is in flight, so it may be endless.
         gang: that many tasks in a row start together or not at all (distributed training); a gang
-          whose member is lost is started again whole.
+          whose member is lost is started again whole, one whose member raises is stopped whole.
+          Its first task's resources are every member's.
         cancel: when it is set, tasks in flight are stopped and the iterator raises
           `CancelledError`; closing the iterator stops them too.
         """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 
 from bowerbird.core.engine import Cancel, Event, Outcome, Setup, Task
 from bowerbird.core.errors import UserError
@@ -56,7 +56,7 @@ class LocalEngine:
         gang: int = 1,
         cancel: Cancel | None = None,
         on_event: Callable[[Event], None] | None = None,
-    ) -> Iterator[Outcome]:
+    ) -> Generator[Outcome, None, None]:
         """One outcome a task, as they end."""
         return runs.start(
             self._pool,

@@ -254,7 +254,8 @@ class Pool:
         self.kind = kind
         self.slots = slots
         self.idle_seconds = idle_seconds
-        self._changed = threading.Condition()
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
         self._runs: list[Run] = []
         self._idle: list[_Station] = []
         self._busy: set[_Station] = set()
@@ -286,6 +287,11 @@ class Pool:
 
     def leave(self, run: Run) -> None:
         """Close a run: what waits is dropped, what runs is stopped; returns when it has stopped."""
+        if self._lock._is_owned():  # type: ignore[attr-defined]
+            # An iterator that nobody closed is closed by the garbage collector, in any thread, even
+            # here and now, half-way through a change of ours.
+            threading.Thread(target=self.leave, args=(run,), daemon=True).start()
+            return
         with self._changed:
             run.over = True
             run.waiting.clear()
@@ -308,7 +314,7 @@ class Pool:
                 self._stop(station)
             for station in list(self._idle):
                 self._retire(station)
-            left = self._ending.copy()
+            left = self._ending | self._busy
         until = time.monotonic() + PATIENCE_SECONDS
         for station in left:
             station.join(max(0.0, until - time.monotonic()))

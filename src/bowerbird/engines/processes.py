@@ -90,8 +90,8 @@ class Process:
 
     def perform(self, packed: Packed, on_event: Callable[[Event], None]) -> Outcome:
         limit = packed.task.resources.memory_bytes
-        if self._sock is None:  # an earlier task grew over its limit
-            self.open()
+        if self._sock is None or self._exited():  # it ended after an earlier task, not under this
+            self._reopen()
         if limit is not None and self._used and self._resident() > limit:
             # Grown under earlier tasks: this one gets a worker that it alone has filled.
             self._reopen()

@@ -23,7 +23,7 @@ import queue
 import sys
 import threading
 import time
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -89,7 +89,7 @@ class RayEngine:
         gang: int = 1,
         cancel: Cancel | None = None,
         on_event: Callable[[Event], None] | None = None,
-    ) -> Iterator[Outcome]:
+    ) -> Generator[Outcome, None, None]:
         """One outcome a task, as they end."""
         return runs.start(
             self._pool,
@@ -306,7 +306,8 @@ class Actor:
             if data[:1] == b"o":
                 return unpacked(task.key, data[1:])
             if data[:1] == b"m" and limit is not None:
-                self._end()
+                with self._guard:
+                    self._end()
                 return too_large(task.key, int(data[1:]), limit)
             on_event(pickle.loads(data[1:]))  # noqa: S301 (from our own worker)
         raise Lost("ended without an answer")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import queue
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 
 from bowerbird.core.engine import Cancel, Event, Outcome, Setup, Task
 from bowerbird.core.errors import BowerbirdError, CancelledError, StepError, UserError
@@ -23,7 +23,7 @@ def start(
     cancel: Cancel | None,
     on_event: Callable[[Event], None] | None,
     max_in_flight: int,
-) -> Iterator[Outcome]:
+) -> Generator[Outcome, None, None]:
     """Check what can be checked now, then iterate."""
     pool.refuse_if_closed()
     if gang < 1:
@@ -40,7 +40,7 @@ def start(
 
 def _iterate(
     feed: _Feed, setup: Setup | None, on_event: Callable[[Event], None] | None
-) -> Iterator[Outcome]:
+) -> Generator[Outcome, None, None]:
     run = feed.pool.join(setup)
     try:
         while feed.fill(run):

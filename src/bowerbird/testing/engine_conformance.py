@@ -435,7 +435,7 @@ class EngineConformance:
         running = engine.run(endless())
         for handed_out, _ in enumerate(itertools.islice(running, 50), start=1):
             assert taken <= handed_out + self.in_flight
-        close(running)
+        running.close()
 
     def test_an_error_of_the_one_who_makes_tasks_is_raised(self, engine: Engine) -> None:
         def broken() -> Iterator[Task]:
@@ -453,7 +453,7 @@ class EngineConformance:
         assert next(running).key == "first"
         assert wait_until(lambda: beats(tmp_path) > 0)
         started = time.monotonic()
-        close(running)
+        running.close()
         assert time.monotonic() - started < 2
         assert is_still(tmp_path)
 
@@ -526,7 +526,7 @@ class EngineConformance:
         long = engine.run(task(str(n), "sleep", 0.05) for n in itertools.count())
         next(long)
         assert len(outcomes(engine, *(task(str(n), "sleep", 0.05) for n in range(4)))) == 4
-        close(long)
+        long.close()
 
     # The driver.
 
@@ -552,11 +552,6 @@ class EngineConformance:
             driver.wait()
         pids = [int(path.name.split("-")[1]) for path in tmp_path.glob("beat-*")]
         assert wait_until(lambda: all(is_gone(pid) for pid in pids), 10)
-
-
-def close(running: Iterator[Outcome]) -> None:
-    """Close an iterator, as leaving a loop for good does."""
-    running.close()  # type: ignore[attr-defined]
 
 
 def cancel_once_beating(engine: Engine, folder: Path, cancel: threading.Event) -> float:
