@@ -21,6 +21,7 @@ from bowerbird.data.features.columns import (
     Column,
     Count,
     Decayed,
+    First,
     Interval,
     Last,
     Mean,
@@ -147,8 +148,8 @@ class _Lookup:
 
     def start(self, over: str | None) -> Ints:
         if over not in self.windows:
-            assert over is not None
-            found = self.events.positions(self.key_index, self.at - duration(over))
+            opens = self.at - (duration(over) if over else 0)
+            found = self.events.positions(self.key_index, opens)
             self.windows[over] = np.clip(found, self.first, self.end)
         return self.windows[over]
 
@@ -173,6 +174,8 @@ class _Lookup:
                 return self.between(self._prefix(column), over)
             case Mean(name, over):
                 return _over(self.value(Sum(name, over)), self.value(Count(over)))
+            case First(name):
+                return self.at_event(self.events.fields[name], self.first)
             case Last(name):
                 return self.at_event(self.events.fields[name], self.end - 1)
             case Since():
@@ -288,6 +291,8 @@ def _plain(
             return float(sum(values[name][row] for row in inside(over)))
         case Mean(name, over):
             return divide(again(Sum(name, over)), again(Count(over)))
+        case First(name):
+            return float(values[name][seen[0]]) if seen else float("nan")
         case Last(name):
             return float(values[name][seen[-1]]) if seen else float("nan")
         case Since():

@@ -3,7 +3,7 @@
 A column says *what*; `asof.evaluate` computes it, in training and in the online feed alike.
 Windows and half-lives are written as text ("12h", "30d", "4w"). Times come out in days.
 
-A value that has nothing to be computed from is NaN (`Mean`, `Last`, `Since`, `Age`, `Interval`,
+A value that has nothing to be computed from is NaN (`Mean`, `First`, `Last`, `Since`, `Age`, `Interval`,
 `Ratio`); a count, a sum or a decayed sum of nothing is 0.
 """
 
@@ -64,6 +64,12 @@ class Last(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
     field: str
 
 
+class First(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
+    """The field's value at the first event."""
+
+    field: str
+
+
 class Since(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
     """Days since the latest event (recency)."""
 
@@ -90,4 +96,4 @@ class Ratio(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
     denominator: Column
 
 
-Column = Count | Occasions | Sum | Mean | Last | Since | Age | Interval | Decayed | Ratio
+Column = Count | Occasions | Sum | Mean | First | Last | Since | Age | Interval | Decayed | Ratio

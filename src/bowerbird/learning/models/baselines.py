@@ -9,7 +9,8 @@ EASE: H. Steck, Embarrassingly Shallow Autoencoders for Sparse Data, WWW 2019, e
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -17,6 +18,7 @@ import numpy.typing as npt
 from scipy import linalg, sparse
 
 from bowerbird.data.features.asof import evaluate
+from bowerbird.data.features.columns import duration
 from bowerbird.data.samples.sequences import first_actions, ranges
 
 if TYPE_CHECKING:
@@ -74,17 +76,19 @@ class Blend:
 
 @dataclass(frozen=True, eq=False)
 class ItemToItem:
-    """score(user, j) = sum over the user's distinct items i before `at` of weights[i, j].
+    """score(user, j) = sum over the user's actions a before `at` of w_a 2^(-age / h) weights[i_a, j].
 
     `items` (m,) are the items that have weights, ascending; any other item scores 0. `weights` is
     float32 (m, m). `fitted_through`: no action at or after this moment went into the weights.
-    `firsts` is each user's first action with each item that has weights.
+    `history` holds the actions with those items, with w_a as `extra["weight"]`; `half_life` is h
+    in microseconds, infinite where actions do not age.
     """
 
     items: Ints
     weights: Weights
     fitted_through: int
-    firsts: Actions
+    history: Actions
+    half_life: float = math.inf
 
     def index(self, item: Ints) -> Ints:
         """Each item's row in `weights`, or -1."""
@@ -96,27 +100,29 @@ class ItemToItem:
     ) -> Iterator[tuple[slice, npt.NDArray[np.float32]]]:
         """Scores of all m items for requests sorted by (user, at), some requests at a time.
 
-        A user's next request adds only the items that are new since the last one, so the cost
-        follows the number of distinct items a user has, not the number of requests.
+        A user's next request adds only the actions since the last one (the older ones age all
+        alike), so the cost follows the length of histories, not the number of requests.
         """
-        start, end = self.firsts.before(user, at)
+        start, end = self.history.before(user, at)
         again = np.zeros(len(user), dtype=bool)
         again[1:] = user[1:] == user[:-1]
         fresh = np.where(again, np.concatenate([[0], end[:-1]]), start)
-        columns = self.index(self.firsts.item)
+        columns = self.index(self.history.item)
+        aged = np.exp2(-np.diff(at, prepend=at[:1]) / self.half_life).astype(np.float32)
         last = np.zeros(len(self.items), dtype=np.float32)
         for low in range(0, len(user), block):
             part = slice(low, min(low + block, len(user)))
-            rows, _ = ranges(fresh[part], end[part])
-            counts = np.concatenate([[0], np.cumsum(end[part] - fresh[part])])
+            rows, owner = ranges(fresh[part], end[part])
+            age = at[part][owner] - self.history.at[rows]
+            weight = self.history.extra["weight"][rows] * np.exp2(-age / self.half_life)
             added = sparse.csr_matrix(
-                (np.ones(len(rows), dtype=np.float32), columns[rows], counts),
+                (weight.astype(np.float32), (owner, columns[rows])),
                 shape=(part.stop - low, len(self.items)),
             )
             scores = np.asarray(added @ self.weights)
             for row in range(part.stop - low):
                 if again[low + row]:
-                    scores[row] += last
+                    scores[row] += aged[low + row] * last
                 last = scores[row]
             last = last.copy()
             yield part, scores
@@ -139,45 +145,72 @@ class ItemToItem:
         return answer
 
 
-def ease(log: Actions, *, through: int, items: int = 5000, penalty: float = 300.0) -> ItemToItem:
-    """EASE on the `items` products that most users had before `through`; penalty is lambda."""
-    chosen, gram = _gram(log, through, items)
+def ease(
+    log: Actions,
+    *,
+    through: int,
+    items: int = 5000,
+    penalty: float = 300.0,
+    half_life: str | None = "150d",
+) -> ItemToItem:
+    """EASE on the `items` products that most users had before `through`; `penalty` is lambda.
+
+    A user's weight of an item is log(1 + times taken): fitted on it as of `through`, and applied
+    as what each action added to it, decayed. On the four validation weeks this beat weights of 0
+    and 1 (docs/log.md, 2026-11-24), so the baseline is the stronger of the two.
+    """
+    added = _logarithmic(log)
+    chosen, gram = _gram(added, through, items)
     gram[np.diag_indices_from(gram)] += penalty
     inverse = _inverse(gram)
     weights = inverse / -np.diag(inverse)
     weights[np.diag_indices_from(weights)] = 0.0
-    return _item_to_item(log, chosen, weights, through)
+    aging = math.inf if half_life is None else float(duration(half_life))
+    return _item_to_item(added, chosen, weights, through, aging)
 
 
 def item_knn(
     log: Actions, *, through: int, items: int = 5000, neighbours: int = 100, shrink: float = 10.0
 ) -> ItemToItem:
     """Cosine similarity of items over users, each item's nearest `neighbours` kept."""
-    chosen, gram = _gram(log, through, items)
+    firsts = first_actions(log)
+    firsts = replace(firsts, extra={"weight": np.ones(len(firsts))})
+    chosen, gram = _gram(firsts, through, items)
     reach = np.sqrt(np.diag(gram))
     weights = gram / (np.outer(reach, reach) + np.float32(shrink))
     weights[np.diag_indices_from(weights)] = 0.0
     if neighbours < len(chosen):
         least = np.partition(weights, -neighbours, axis=0)[-neighbours]
         weights[weights < least] = 0.0
-    return _item_to_item(log, chosen, weights, through)
+    return _item_to_item(firsts, chosen, weights, through, math.inf)
+
+
+def _logarithmic(log: Actions) -> Actions:
+    """Each action's weight is what it adds to log(1 + times the user took the item)."""
+    width = int(log.item.max(initial=0)) + 1
+    pair = log.user * width + log.item
+    order = np.argsort(pair, kind="stable")
+    new = np.ones(len(order), dtype=bool)
+    new[1:] = pair[order][1:] != pair[order][:-1]
+    first = np.maximum.accumulate(np.where(new, np.arange(len(order)), 0))
+    times = np.empty(len(order))
+    times[order] = np.arange(len(order)) - first + 1
+    return replace(log, extra={"weight": np.log1p(times) - np.log(times)})
 
 
 def _gram(log: Actions, through: int, items: int) -> tuple[Ints, Weights]:
-    """The most reached items, ascending, and how many users had each two of them."""
-    firsts = first_actions(log)
-    past = firsts.at < through
-    user, item = firsts.user[past], firsts.item[past]
-    reach = np.bincount(item)
+    """The most reached items, ascending, and the Gram matrix of user weights over them."""
+    past = log.take(np.flatnonzero(log.at < through))
+    reach = np.bincount(first_actions(past).item)
     chosen = np.sort(np.lexsort((np.arange(len(reach)), -reach))[:items])
     chosen = chosen[reach[chosen] > 0]
     column = np.full(len(reach), -1, dtype=np.int64)
     column[chosen] = np.arange(len(chosen))
-    kept = column[item] >= 0
-    users, row = np.unique(user[kept], return_inverse=True)
-    had = np.zeros((len(users), len(chosen)), dtype=np.float32)
-    had[row, column[item[kept]]] = 1.0
-    return chosen, had.T @ had
+    kept = column[past.item] >= 0
+    users, row = np.unique(past.user[kept], return_inverse=True)
+    weights = np.zeros((len(users), len(chosen)), dtype=np.float32)
+    np.add.at(weights, (row, column[past.item[kept]]), past.extra["weight"][kept])
+    return chosen, weights.T @ weights
 
 
 def _inverse(matrix: Weights) -> Weights:
@@ -190,10 +223,14 @@ def _inverse(matrix: Weights) -> Weights:
     return np.asarray(lower + np.tril(lower, -1).T, dtype=np.float32)
 
 
-def _item_to_item(log: Actions, items: Ints, weights: Weights, through: int) -> ItemToItem:
-    firsts = first_actions(log)
-    found = np.minimum(np.searchsorted(items, firsts.item), len(items) - 1)
-    kept = firsts.take(np.flatnonzero(items[found] == firsts.item))
+def _item_to_item(
+    log: Actions, items: Ints, weights: Weights, through: int, half_life: float
+) -> ItemToItem:
+    found = np.minimum(np.searchsorted(items, log.item), len(items) - 1)
     return ItemToItem(
-        items=items, weights=np.ascontiguousarray(weights), fitted_through=through, firsts=kept
+        items=items,
+        weights=np.ascontiguousarray(weights),
+        fitted_through=through,
+        history=log.take(np.flatnonzero(items[found] == log.item)),
+        half_life=half_life,
     )

@@ -165,8 +165,9 @@ def from_weights(
     `requests.place`-and-time group; see `data.samples.negatives`.
     """
     parts: list[list[tuple[Ints, Ints]]] = [[], [], []]
-    history, taken = had(model.firsts, requests)
+    history, taken = had(firsts, requests)
     column = model.index(taken)
+    history, column = history[column >= 0], column[column >= 0]
     for part, scores in model.dense(requests.user, requests.at):
         low, high = np.searchsorted(history, [part.start, part.stop])
         fresh = np.ones(scores.shape, dtype=bool)
