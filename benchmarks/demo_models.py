@@ -16,6 +16,7 @@ import json
 import resource
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,9 +26,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from bowerbird.data.features.columns import DAY
-from bowerbird.data.samples.requests import periods, trips
+from bowerbird.data.samples.requests import periods, staggered, trips
+from bowerbird.data.samples.sequences import sequences
 from bowerbird.data.samples.splits import last_windows
-from bowerbird.demo.features import names, timelines
+from bowerbird.demo.features import names, personal, timelines
 from bowerbird.demo.ranking import (
     HEADS,
     baseline_scores,
@@ -40,9 +42,11 @@ from bowerbird.demo.ranking import (
 from bowerbird.demo.shop import promotion_index, shop, week_of
 from bowerbird.demo.training_set import Retrieval, candidate_features, judge, retrieve
 from bowerbird.learning.models.baselines import ItemToItem, ease, item_knn
-from bowerbird.learning.models.transact import Ranker, TransAct
+from bowerbird.learning.models.embeddings import item_embeddings
+from bowerbird.learning.models.ops.nearest import quantise
+from bowerbird.learning.models.transact import History, Ranker, TransAct
 from bowerbird.learning.training.fit import Fit, fit, predict
-from bowerbird.learning.training.lists import Lists, Rows
+from bowerbird.learning.training.lists import ActionTable, Lists, Rows, select_positions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,8 +54,11 @@ if TYPE_CHECKING:
     from bowerbird.data.samples.requests import Requests
     from bowerbird.demo.ranking import PerRequest
     from bowerbird.demo.training_set import Judged
+    from bowerbird.learning.models.ops.nearest import Codes
 
 SPAN = 28 * DAY
+ABLATION_TRIPS, ABLATION_SIZE, ABLATION_TEST = 5000, 32, 1500
+TRIPS = 8000  # sampled for training, of about 12,000 in a window
 
 
 class Stopwatch:
@@ -98,6 +105,8 @@ class Demo:
         while start > at:
             start -= SPAN
         if start not in self.models:
+            while len(self.models) > 1:  # a pair of them takes 200 MB
+                del self.models[min(self.models)]
             self.models[start] = (
                 ease(self.shop.log, through=start),
                 item_knn(self.shop.log, through=start),
@@ -107,9 +116,7 @@ class Demo:
 
     def judged(self, requests: Requests) -> Judged:
         model, knn = self.weights(int(requests.at.min()))
-        found = retrieve(
-            self.shop, self.events, requests, ease=model, knn=knn, sizes=Retrieval()
-        )
+        found = retrieve(self.shop, self.events, requests, ease=model, knn=knn, sizes=Retrieval())
         return judge(self.shop, requests, found)
 
     def features(self, judged: Judged, rows: np.ndarray, *, period: bool) -> np.ndarray:
@@ -135,10 +142,14 @@ class Demo:
 
     def training(self, start: int) -> list[Lists]:
         """Trips of the window from `start`; periods whose labels were known when it ended."""
-        sets = [self.lists(trips(self.shop.log, start, start + SPAN), period=False, seed=0)]
-        sets += [
-            self.lists(periods(self.shop.log, at, SPAN), period=True, seed=1 + n)
-            for n, at in enumerate((start, start - SPAN // 2, start - SPAN))
+        generator = np.random.default_rng(0)
+        visits = trips(self.shop.log, start, start + SPAN)
+        kept = np.sort(generator.permutation(len(visits))[:TRIPS])
+        moments = np.arange(start - SPAN + 2 * DAY, start + 1, 2 * DAY)
+        spread = staggered(self.shop.log, moments, SPAN, each=4)
+        sets = [
+            self.lists(visits.take(kept), period=False, seed=0),
+            self.lists(spread, period=True, seed=1),
         ]
         self.watch.lap(f"training set, {sum(len(s.rows) for s in sets)} rows")
         return sets
@@ -196,12 +207,97 @@ def judge_window(
     return found
 
 
-def report(name: str, found: dict[str, PerRequest], households: np.ndarray) -> list[dict[str, str]]:
+def ablations(demo: Demo, start: int, test: Requests) -> dict[str, PerRequest]:
+    """Features and a lifelong sequence, each with and without the other, on the same lists.
+
+    A quarter of the training lists and of their length, and every candidate of a sample of test
+    trips, for each of the four: their differences are the claim, not their levels.
+    """
+    log = demo.shop.log
+    history = History()
+    vectors = item_embeddings(
+        log,
+        [demo.shop.item_type, demo.shop.item_category],
+        through=start,
+        items=len(demo.shop),
+    )
+    codes = quantise(vectors)
+    table = ActionTable.of(log, codes)
+    visits = trips(log, start, start + SPAN)
+    kept = np.sort(np.random.default_rng(1).permutation(len(visits))[:ABLATION_TRIPS])
+    judged = demo.judged(visits.take(kept))
+    chosen, index = training_rows(
+        judged,
+        np.zeros(len(judged.label), dtype=bool),
+        size=ABLATION_SIZE,
+        positives=12,
+        shown_share=0.0,
+        seed=0,
+    )
+    train = with_positions(
+        demo, judged, chosen, demo.features(judged, chosen, period=False), codes, history
+    )
+    lists = training_lists(judged, chosen, index, train, period=False)
+    tested = demo.judged(test)
+    every = np.arange(len(tested.label))
+    held = with_positions(
+        demo, tested, every, demo.features(tested, every, period=False), codes, history
+    )
+    demo.watch.lap("ablations: features and selected actions")
+    plain = np.array([place for place, name in enumerate(names()) if not personal(name)])
+    found = {}
+    for name, columns, sequence in (
+        ("neither", plain, None),
+        ("sequence", plain, history),
+        ("personal features", np.arange(len(names())), None),
+        ("both", np.arange(len(names())), history),
+    ):
+        config = TransAct(features=len(columns), heads=HEADS[:2], history=sequence)
+        ranker, _ = fit(
+            config,
+            [replace(lists, rows=replace(train, features=train.features[:, columns]))],
+            Fit(epochs=4),
+            table=table,
+        )
+        scores = predict(
+            ranker, replace(held, features=held.features[:, columns]), table=table, block=8192
+        )
+        found[name] = per_request(tested, scores[:, 0], scores[:, 1])
+        demo.watch.lap(f"ablation: {name}")
+    return found
+
+
+def with_positions(
+    demo: Demo,
+    judged: Judged,
+    rows: np.ndarray,
+    matrix: np.ndarray,
+    codes: Codes,
+    history: History,
+) -> Rows:
+    """Rows with their selected actions."""
+    request, item = judged.candidates.request[rows], judged.candidates.item[rows]
+    requests = judged.requests
+    past = sequences(demo.shop.log, requests.user, requests.at, cap=4193)
+    return Rows(
+        features=matrix,
+        item=item,
+        at=requests.at[request],
+        place=requests.place[request],
+        positions=select_positions(demo.shop.log, codes, past, request, item, history),
+    )
+
+
+def report(
+    name: str, found: dict[str, PerRequest], households: np.ndarray, against: str | None = None
+) -> list[dict[str, str]]:
+    """Print and return every model's figures; against the best baseline unless one is named."""
     lines = []
+    named = against
     for kind in ("every", "new"):
         values = {model: getattr(result, kind) for model, result in found.items()}
         baselines = {m: float(np.nanmean(v)) for m, v in values.items() if m != "ranker"}
-        against = max(baselines, key=lambda m: baselines[m])
+        against = named or max(baselines, key=lambda m: baselines[m])
         label = f"{name}, {'all' if kind == 'every' else 'discovery'}"
         print(f"\n{label} (against {against})")
         for row in compare(label, values, households, against=against):
@@ -249,6 +345,12 @@ def main() -> None:
         found = judge_window(demo, ranker, requests, period=period)
         lines += report(f"test, per {name}", found, requests.user)
         watch.lap("intervals")
+    generator = np.random.default_rng(2)
+    visits = trips(demo.shop.log, start, end)
+    some = visits.take(np.sort(generator.permutation(len(visits))[:ABLATION_TEST]))
+    found = ablations(demo, demo.split.validation[0], some)
+    lines += report("ablation, per trip", found, some.user, against="neither")
+    lines += report("ablation, per trip", found, some.user, against="personal features")
     total = {key: sum(float(lap[key]) for lap in watch.laps) for key in ("wall_s", "cpu_s")}
     print(f"\ntotal: wall {total['wall_s']:.0f} s, cpu {total['cpu_s']:.0f} s", file=sys.stdout)
     if options.json:

@@ -1,7 +1,6 @@
 """What is declared over the shop's purchases, and its value for candidates as of their requests.
 
-Groups of columns share a key. `PERSONAL` are the hand-made features that a lifelong sequence may
-replace: everything whose key has both the household and the item or one of the item's groups.
+Groups of columns share a key; each group's events are sorted once.
 """
 
 from __future__ import annotations
@@ -126,8 +125,20 @@ GROUPS: Final = {
     "store": Group(("store",), {"d_7d": Decayed("7d"), "d_28d": Decayed("28d")}),
     "kind": Group(("type",), {"d_7d": Decayed("7d"), "d_28d": Decayed("28d"), "reach": Sum("new")}),
 }
-PERSONAL: Final = frozenset({"pair", "pair_store", "type", "category", "type_maker"})
-PERSONAL_MORE: Final = frozenset({"maker", "department", "due"})
+
+
+def personal(name: str) -> bool:
+    """Whether a feature is hand-made from the household's own purchases of the item or its groups.
+
+    These are what a lifelong sequence may replace. What remains: the household alone, the item,
+    the store, the week's promotions, and the scores of EASE and ItemKNN.
+    """
+    return name.split(".")[0] in PERSONAL_GROUPS
+
+
+PERSONAL_GROUPS: Final = frozenset(
+    {"pair", "pair_store", "type", "category", "type_maker", "maker", "department", "due"}
+)
 
 
 def timelines(house: Shop) -> dict[str, Timeline]:
@@ -135,9 +146,7 @@ def timelines(house: Shop) -> dict[str, Timeline]:
     log = house.log
     columns = _columns(house, log.user, log.item, log.extra["store"].astype(np.int64))
     pair = timeline([log.user, log.item], log.at)
-    before = evaluate(
-        {"n": Count(), "since": Since()}, pair, [log.user, log.item], log.at
-    )
+    before = evaluate({"n": Count(), "since": Since()}, pair, [log.user, log.item], log.at)
     trips = evaluate({"n": Occasions()}, timeline([log.user], log.at), [log.user], log.at)["n"]
     fields = {
         "quantity": log.extra["quantity"],

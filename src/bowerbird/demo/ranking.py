@@ -15,7 +15,7 @@ from bowerbird.data.samples.sequences import ranges
 from bowerbird.demo.training_set import Judged
 from bowerbird.learning.models.retrieval import Candidates
 from bowerbird.learning.training.evaluation import ndcg
-from bowerbird.learning.training.lists import Lists, Rows
+from bowerbird.learning.training.lists import Lists, Loss, Rows, Target
 from bowerbird.stats import intervals
 
 if TYPE_CHECKING:
@@ -70,7 +70,9 @@ def per_request(judged: Judged, every: npt.ArrayLike, new: npt.ArrayLike) -> Per
 
 def part(judged: Judged, requests: Ints) -> tuple[Judged, Ints]:
     """Only some requests (ascending), and which rows of the candidates they keep."""
-    rows, owner = ranges(judged.candidates.offsets[requests], judged.candidates.offsets[requests + 1])
+    rows, owner = ranges(
+        judged.candidates.offsets[requests], judged.candidates.offsets[requests + 1]
+    )
     return (
         Judged(
             requests=judged.requests.take(requests),
@@ -113,13 +115,20 @@ def training_rows(
 
 
 def training_lists(judged: Judged, kept: Ints, index: Ints, rows: Rows, *, period: bool) -> Lists:
-    """Lists that train the heads of their kind: what is taken, and what is taken anew."""
+    """Lists that train the heads of their kind: what is taken, and what is taken anew.
+
+    Trips learn list-wise. Periods learn point-wise: their lists have a score of positives, and on
+    the validation weeks that gave .437 where the list-wise loss gave .414 (docs/log.md,
+    2026-11-24); for trips it is the other way round.
+    """
     stands = index >= 0
     label = judged.label[kept][index] & stands
     new = judged.new[kept][index] & stands
-    name = "period" if period else "trip"
+    name, loss = ("period", Loss.POINTWISE) if period else ("trip", Loss.LISTWISE)
     return Lists(
-        rows=rows, index=index, targets={name: (label, stands), f"{name}_new": (label, new)}
+        rows=rows,
+        index=index,
+        targets={name: Target(label, stands, loss), f"{name}_new": Target(label, new, loss)},
     )
 
 

@@ -109,9 +109,7 @@ def judge(house: Shop, requests: Requests, candidates: Candidates) -> Judged:
     label = np.isin(
         candidates.request * width + candidates.item, owner * width + requests.positives
     )
-    taken_new = novel(
-        house.firsts, requests.user[owner], requests.positives, requests.at[owner]
-    )
+    taken_new = novel(house.firsts, requests.user[owner], requests.positives, requests.at[owner])
     return Judged(
         requests=requests,
         candidates=candidates,

@@ -55,9 +55,7 @@ def difference(
     level: float = 0.95,
 ) -> Interval:
     """The mean of `values - baseline`, paired: both are measured on the same units."""
-    return mean(
-        _floats(values) - _floats(baseline), clusters, seed=seed, draws=draws, level=level
-    )
+    return mean(_floats(values) - _floats(baseline), clusters, seed=seed, draws=draws, level=level)
 
 
 def ratio(

@@ -8,9 +8,9 @@ loops; `tests/data/test_asof.py` holds the two together.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import itertools
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +31,9 @@ from bowerbird.data.features.columns import (
     Sum,
     duration,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -301,7 +304,7 @@ def _plain(
             return (moment - times[seen[0]]) / DAY if seen else float("nan")
         case Interval():
             moments = sorted({times[row] for row in seen})
-            gaps = [(b - a) / DAY for a, b in zip(moments, moments[1:], strict=False)]
+            gaps = [(b - a) / DAY for a, b in itertools.pairwise(moments)]
             return divide(sum(gaps), len(gaps))
         case Decayed(half_life, name):
             span = duration(half_life)

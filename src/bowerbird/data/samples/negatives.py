@@ -86,7 +86,7 @@ def sample_lists(
     draw = generator.random(len(label))
     # One key a row decides the order within its request; lower is kept first.
     shown_rank = _rank(request, np.where(label | ~shown, 2.0, draw))
-    quota = int(round(size * shown_share))
+    quota = round(size * shown_share)
     favoured = shown & ~label & (shown_rank < quota)
     positive_rank = _rank(request, np.where(label, draw, 2.0))
     tier = np.where(

@@ -90,6 +90,20 @@ def periods(log: Actions, at: int, horizon: int) -> Requests:
     )
 
 
+def staggered(log: Actions, moments: Ints, horizon: int, *, each: int) -> Requests:
+    """Periods at many moments: each user asks at `each` of them, spread evenly over users.
+
+    Users who all ask at one moment share its items' features and futures, which a model then
+    learns by heart; spread over moments, the same number of lists does not allow it.
+    """
+    turn = len(moments) // each
+    parts = []
+    for place, at in enumerate(moments.tolist()):
+        every = periods(log, at, horizon)
+        parts.append(every.take(np.flatnonzero(every.user % turn == place % turn)))
+    return concatenate(parts)
+
+
 def usual_place(log: Actions, users: Ints, at: int, days: int = 90) -> Ints:
     """Each user's most visited store in the `days` before `at`; -1 where there was no visit."""
     since = at - days * 86_400_000_000

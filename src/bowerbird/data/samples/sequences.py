@@ -80,7 +80,9 @@ def actions(
 
 def first_actions(log: Actions) -> Actions:
     """Only each (user, item)'s first action: what the user had by when, each item once."""
-    _, first = np.unique(log.user * (int(log.item.max(initial=0)) + 1) + log.item, return_index=True)
+    _, first = np.unique(
+        log.user * (int(log.item.max(initial=0)) + 1) + log.item, return_index=True
+    )
     return log.take(np.sort(first))
 
 

@@ -208,8 +208,10 @@ def _gram(log: Actions, through: int, items: int) -> tuple[Ints, Weights]:
     column[chosen] = np.arange(len(chosen))
     kept = column[past.item] >= 0
     users, row = np.unique(past.user[kept], return_inverse=True)
-    weights = np.zeros((len(users), len(chosen)), dtype=np.float32)
-    np.add.at(weights, (row, column[past.item[kept]]), past.extra["weight"][kept])
+    weights = sparse.csr_matrix(
+        (past.extra["weight"][kept].astype(np.float32), (row, column[past.item[kept]])),
+        shape=(len(users), len(chosen)),
+    ).toarray()
     return chosen, weights.T @ weights
 
 

@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from bowerbird.learning.models.losses import listwise_softmax
+from bowerbird.learning.models.losses import binary_cross_entropy, listwise_softmax
 from bowerbird.learning.models.transact import Ranker, TransAct
+from bowerbird.learning.training.lists import Loss
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,6 +31,8 @@ class Fit(msgspec.Struct, frozen=True):
     learning_rate: float = 2e-3
     weight_decay: float = 1e-5
     warmup: float = 0.1  # share of all steps
+    # A list's softmax counts it once, a point-wise loss is a mean over rows: far smaller steps.
+    pointwise_weight: float = 8.0
     seed: int = 0
     threads: int = 2
 
@@ -70,7 +73,7 @@ def fit(
         ranker.train()
         total, batches = 0.0, 0
         for lists, chosen in _batches(sets, how.batch, order):
-            loss = _loss(ranker, lists, chosen, table)
+            loss = _loss(ranker, lists, chosen, table, how)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
@@ -110,15 +113,23 @@ def _score(ranker: Ranker, rows: Rows, index: Tensor, table: ActionTable | None)
     return ranker(features, rows.tokens(index, table))
 
 
-def _loss(ranker: Ranker, lists: Lists, chosen: Tensor, table: ActionTable | None) -> Tensor:
+def _loss(
+    ranker: Ranker, lists: Lists, chosen: Tensor, table: ActionTable | None, how: Fit
+) -> Tensor:
     places = chosen.numpy()
     index = torch.from_numpy(np.maximum(lists.index[places], 0))
     scores = _score(ranker, lists.rows, index.flatten(), table).view(*index.shape, -1)
     loss = torch.zeros(())
     for place, head in enumerate(ranker.config.heads):
         if head in lists.targets:
-            label, ranked = (torch.from_numpy(part[places]) for part in lists.targets[head])
-            loss = loss + listwise_softmax(scores[..., place], label, ranked)
+            target = lists.targets[head]
+            positive = torch.from_numpy(target.positive[places])
+            ranked = torch.from_numpy(target.ranked[places])
+            if target.loss is Loss.LISTWISE:
+                loss = loss + listwise_softmax(scores[..., place], positive, ranked)
+            else:
+                each = binary_cross_entropy(scores[..., place], positive, ranked)
+                loss = loss + how.pointwise_weight * each
     return loss
 
 
@@ -139,7 +150,5 @@ def _sample(rows: Sequence[Rows], seed: int, most: int = 200_000) -> Tensor:
     """Feature rows for the input's statistics: enough of them, not all (memory)."""
     generator = np.random.default_rng(seed)
     share = min(1.0, most / max(sum(len(part) for part in rows), 1))
-    kept = [
-        part.features[np.flatnonzero(generator.random(len(part)) < share)] for part in rows
-    ]
+    kept = [part.features[np.flatnonzero(generator.random(len(part)) < share)] for part in rows]
     return torch.from_numpy(np.concatenate(kept))

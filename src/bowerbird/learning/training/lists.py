@@ -7,6 +7,7 @@ are gathered from the log a batch at a time.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +19,8 @@ from bowerbird.learning.models.ops.nearest import dequantise, select
 from bowerbird.learning.models.transact import Tokens
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch import Tensor
 
     from bowerbird.data.samples.sequences import Actions, Sequences
@@ -91,17 +94,32 @@ class Rows:
         return Tokens(item=likeness, numbers=numbers, mask=mask, candidate=of_candidate)
 
 
+class Loss(Enum):
+    """How a head learns from a list."""
+
+    LISTWISE = "listwise"
+    POINTWISE = "pointwise"
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """What one head learns from lists: `positive` among those `ranked`, both (lists, size)."""
+
+    positive: npt.NDArray[np.bool_]
+    ranked: npt.NDArray[np.bool_]
+    loss: Loss
+
+
 @dataclass(frozen=True, eq=False)
 class Lists:
     """Lists of rows to train on: `index` (lists, size) into `rows`, -1 where missing.
 
-    `targets`: for each head that these lists train, which rows are positive and which are ranked,
-    both (lists, size).
+    `targets`: for each head that these lists train, what it learns from them.
     """
 
     rows: Rows
     index: Ints
-    targets: dict[str, tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]]
+    targets: Mapping[str, Target]
 
     def __len__(self) -> int:
         return len(self.index)

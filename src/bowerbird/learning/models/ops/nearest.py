@@ -26,9 +26,7 @@ def dequantise(codes: Codes) -> npt.NDArray[np.float32]:
     return codes.astype(np.float32) * np.float32(CLAMP / 127)
 
 
-def select(
-    codes: Codes, history: Ints, candidates: Ints, *, nearest: int, recent: int
-) -> Ints:
+def select(codes: Codes, history: Ints, candidates: Ints, *, nearest: int, recent: int) -> Ints:
     """Positions in `history` for each candidate: (candidates, nearest + recent), -1 where missing.
 
     `codes` (items, d) int8; `history` (actions,) items from oldest to latest; `candidates` items.
