@@ -1,5 +1,6 @@
-"""The demo's own knowledge: what a supermarket's data looks like, and what is declared over it.
+"""The demo project: a supermarket's public data from its files to a ranked feed.
 
-Arrow tables of Complete Journey come in; training sets, scores and metrics leave. Everything here
-is a pure function over tables and arrays: reading, committing and planning are the caller's.
+Here is what only the demo knows: how Complete Journey's tables read as arrays (`shop`), what is
+declared over them (`features`), which requests train and judge a ranker (`training_set`), and the
+table of figures (`ranking`). All are pure functions; reading and committing are the caller's.
 """

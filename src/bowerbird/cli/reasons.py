@@ -1,0 +1,36 @@
+"""A chain of reasons, as a tree on one screen."""
+
+from __future__ import annotations
+
+from rich.text import Text
+from rich.tree import Tree
+
+from bowerbird.cli.screen import ago, out
+from bowerbird.workspace.why import Reason
+
+
+def show_reason(reason: Reason) -> None:
+    """Print a reason and all that it rests on."""
+    tree = Tree(_line(reason), guide_style="dim")
+    _grow(tree, reason)
+    out.print(tree)
+
+
+def _grow(tree: Tree, reason: Reason) -> None:
+    for below in reason.inputs:
+        _grow(tree.add(_line(below)), below)
+
+
+def _line(reason: Reason) -> Text:
+    text = Text.assemble((reason.ref, "bold"))
+    if reason.version:
+        text.append(f" @{reason.version[-12:]}", style="cyan")
+    if reason.rows is not None:
+        text.append(f"  {reason.rows:,} rows")
+    if reason.definition:
+        text.append(f"  {reason.definition}", style="dim")
+    if reason.made:
+        text.append(f"  {ago(reason.made)} by {reason.principal}", style="dim")
+    elif reason.by:
+        text.append(f"  {reason.by}", style="dim")
+    return text

@@ -1,0 +1,219 @@
+"""What goes to the terminal: plans, runs, trees of reasons; and the progress of a run."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+from threading import Lock
+from typing import Any
+
+import msgspec
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from bowerbird.core.engine import Event
+from bowerbird.core.errors import BowerbirdError
+from bowerbird.core.plans import Cost, Pinned, Plan, Step
+from bowerbird.core.runs import RunRecord, StepRecord, StepState
+
+out = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+err = Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
+
+_COLOURS = {
+    StepState.DONE: "green",
+    StepState.FAILED: "red",
+    StepState.SKIPPED: "yellow",
+    StepState.CANCELLED: "yellow",
+    StepState.WAITING: "cyan",
+    StepState.RUNNING: "cyan",
+    StepState.PENDING: "dim",
+}
+
+
+def as_json(value: Any) -> None:
+    """A view, for programs."""
+    sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
+
+
+def error(raised: BowerbirdError) -> None:
+    """An error, for people: what was wrong, what was expected, what to type."""
+    head = f"{raised.where}: {raised.problem}" if raised.where else raised.problem
+    err.print(Text("error: ", style="bold red"), Text(head), sep="")
+    if raised.expected:
+        err.print(Text("  expected: ", style="dim"), Text(raised.expected), sep="")
+    if raised.fix:
+        err.print(Text("  try: ", style="dim"), Text(raised.fix, style="bold"), sep="")
+
+
+def plan(shown: Plan) -> None:
+    """A plan: a line a step, then what it leaves alone."""
+    if shown.empty:
+        out.print("nothing to do" if not shown.notes else "nothing to do but what is noted:")
+    for step in shown.steps:
+        out.print(
+            Text(f"{step.id:>4} ", style="dim"),
+            Text(f"{step.kind} ", style="cyan"),
+            Text(step.target, style="bold"),
+            Text(f"  {step.reason}"),
+            Text(_cost(step.cost), style="dim"),
+            sep="",
+        )
+    for note in shown.notes:
+        out.print(Text("   - ", style="yellow"), Text(f"{note.ref}: {note.text}"), sep="")
+        if note.fix:
+            out.print(Text("     try: ", style="dim"), Text(note.fix, style="bold"), sep="")
+
+
+def explained(shown: Plan) -> None:
+    """A plan, with what each step reads and what it stands on."""
+    for step in shown.steps:
+        out.print(
+            Text(f"{step.id:>4} ", style="dim"),
+            Text(f"{step.kind} ", style="cyan"),
+            Text(step.target, style="bold"),
+            sep="",
+        )
+        out.print(f"     why    {escape(step.reason)}{_cost(step.cost)}")
+        for ref, value in step.inputs.items():
+            source = f"as of {value.version}" if isinstance(value, Pinned) else _after(value.steps)
+            out.print(f"     reads  {escape(ref)}  [dim]{source}[/dim]")
+        base = step.base or "nothing yet"
+        out.print(f"     writes {escape(step.target)}  [dim]on top of {base}[/dim]")
+    if shown.empty or shown.notes:
+        plan(Plan(notes=shown.notes))
+
+
+def _after(steps: tuple[str, ...]) -> str:
+    return f"after {', '.join(steps)}"
+
+
+def _cost(cost: Cost) -> str:
+    parts = []
+    if cost.rows is not None:
+        parts.append(f"{cost.rows:,} rows")
+    if cost.bytes is not None:
+        parts.append(size(cost.bytes))
+    if cost.seconds is not None:
+        parts.append(f"~{cost.seconds:.0f} s")
+    return f"  ({', '.join(parts)})" if parts else ""
+
+
+def size(count: float) -> str:
+    """Bytes, for people."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024 or unit == "GiB":
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    raise AssertionError("unreachable: the last unit returns")
+
+
+def run(record: RunRecord) -> None:
+    """A run: a line a step."""
+    state = Text(str(record.state), style="bold")
+    out.print(
+        "run ", Text(record.id, style="bold"), " is ", state, f"  ({record.principal})", sep=""
+    )
+    for step in record.steps:
+        out.print(_step_line(record.plan.step(step.id), step))
+
+
+def _step_line(step: Step, record: StepRecord) -> Text:
+    line = Text.assemble(
+        (f"{step.id:>4} ", "dim"),
+        (f"{record.state:<9} ", _COLOURS[record.state]),
+        (step.target, "bold"),
+    )
+    if facts := figures(record.results):
+        line.append(f"  {facts}", style="dim")
+    if record.state != StepState.DONE and (record.error or record.why):
+        first = (record.error or record.why).splitlines()[0]
+        line.append(f"  {first}", style="red" if record.error else "yellow")
+    return line
+
+
+def figures(results: dict[str, Any]) -> str:
+    """What a step reported, on one line."""
+    parts = []
+    if "rows" in results:
+        parts.append(f"{results['rows']:,} rows")
+    if results.get("bytes"):
+        parts.append(size(results["bytes"]))
+    if "seconds" in results:
+        parts.append(f"{results['seconds']:.1f} s")
+    if results.get("peak_bytes"):
+        parts.append(f"peak {size(results['peak_bytes'])}")
+    return ", ".join(parts)
+
+
+def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
+    """A plain table that survives a pipe and a narrow terminal."""
+    shown = Table(title=title or None, box=None, pad_edge=False, title_justify="left")
+    for column in columns:
+        shown.add_column(column, overflow="fold")
+    for row in rows:
+        shown.add_row(*(escape(cell) for cell in row))
+    out.print(shown)
+
+
+def ago(moment: datetime) -> str:
+    """``3 min ago``."""
+    seconds = (datetime.now(UTC) - moment).total_seconds()
+    for unit, length in (("s", 60.0), ("min", 60.0), ("h", 24.0)):
+        if seconds < length:
+            return f"{seconds:.0f} {unit} ago"
+        seconds /= length
+    return f"{seconds:.0f} d ago"
+
+
+class ProgressScreen:
+    """Shows a run as it goes: bars on a terminal, a line a step elsewhere."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._quiet = quiet
+        self._lock = Lock()
+        self._tasks: dict[str, Any] = {}
+        self._bars = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=20),
+            TextColumn("{task.fields[said]}", style="dim"),
+            TimeElapsedColumn(),
+            console=err,
+            transient=True,
+            disable=quiet or not err.is_terminal,
+        )
+
+    def __enter__(self) -> ProgressScreen:
+        self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()
+
+    def started(self, run_id: str, step: Step, attempt: str) -> None:
+        again = f" (attempt {attempt[1:]})" if attempt != "a1" else ""
+        with self._lock:
+            name = f"{step.id} {step.target}{again}"
+            self._tasks[step.id] = self._bars.add_task(escape(name), total=None, said="")
+
+    def told(self, run_id: str, step: Step, event: Event) -> None:
+        if (task := self._tasks.get(step.id)) is not None:
+            self._bars.update(task, completed=event.done, total=event.total)
+            if event.text:
+                self._bars.update(task, said=event.text.splitlines()[0][:40])
+
+    def raised(self, run_id: str, step: Step, error: BaseException) -> None: ...
+
+    def ended(self, run_id: str, step: Step, state: StepState, why: str) -> None:
+        with self._lock:
+            if (task := self._tasks.pop(step.id, None)) is not None:
+                self._bars.remove_task(task)
+        if not self._quiet:
+            style = _COLOURS[state]
+            line = Text.assemble((f"{step.id:>4} ", "dim"), (f"{state:<9} ", style), step.target)
+            if why and state != StepState.DONE:
+                line.append(f"  {why.splitlines()[0]}", style=style)
+            err.print(line)

@@ -1,0 +1,205 @@
+"""Functions that a spec names: how they are found, and what their meaning is.
+
+The meaning of a function is the source of itself and of every function, class and constant of its
+project that it reaches by name, each reduced to its syntax tree (so comments, layout and quotes
+play no part), plus the versions of the libraries that the spec lists under ``uses``. The reduction
+leaves out empty fields and position, so it is the same on every Python version.
+
+What it cannot see: names made at run time (``getattr``, ``globals()[…]``), files and environment
+variables that the code reads, decorators' side effects, libraries that ``uses`` does not list, and
+values of mutable globals that other code fills. A spec whose function depends on such a thing says
+so by changing its ``revision`` field, where its kind has one, or an argument.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.metadata
+import inspect
+import textwrap
+import types
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from bowerbird.core.errors import FunctionError
+from bowerbird.core.meaning import Tree, digest
+
+_PLAIN = (type(None), bool, int, float, complex, str, bytes)
+
+
+def load(name: str) -> Any:
+    """The object that ``module:name`` names. Raises `FunctionError`, with what was tried."""
+    module_name, _, path = name.partition(":")
+    if not module_name or not path:
+        raise FunctionError(
+            f"{name!r} names no function", expected="module:name, as in specs.load:purchases"
+        )
+    try:
+        found: Any = importlib.import_module(module_name)
+    except Exception as error:
+        raise FunctionError(
+            f"module {module_name!r} of {name!r} cannot be imported: "
+            f"{type(error).__name__}: {error}",
+            expected="a module on the project's path, or one that is installed",
+        ) from error
+    for part in path.split("."):
+        if not hasattr(found, part):
+            raise FunctionError(
+                f"{name!r}: there is no {part!r} in {getattr(found, '__name__', found)!s}",
+                expected=f"one of: {', '.join(_offers(found)) or 'nothing public'}",
+            )
+        found = getattr(found, part)
+    return found
+
+
+def _offers(found: Any) -> list[str]:
+    return [name for name in vars(found) if not name.startswith("_")][:12]
+
+
+def function_tree(name: str, uses: Iterable[str] = ()) -> Tree:
+    """The meaning of the function that ``module:name`` names."""
+    function = load(name)
+    if getattr(function, "__name__", "") == "<lambda>":
+        raise FunctionError(
+            f"{name!r} is a lambda: its source cannot be told from its neighbours on the line",
+            expected="a function made by `def`",
+        )
+    reached: dict[str, Tree] = {}
+    _reach(function, _project_of(function), reached)
+    tree: dict[str, Tree] = {"kind": "function", "name": name, "code": digest(reached)}
+    libraries = {library: _version(library, name) for library in sorted(uses)}
+    if libraries:
+        tree["uses"] = libraries
+    tree["reaches"] = {key: digest(value) for key, value in sorted(reached.items())}
+    return tree
+
+
+def _project_of(function: Any) -> str:
+    return str(function.__module__).partition(".")[0]
+
+
+def _version(library: str, name: str) -> str:
+    try:
+        return importlib.metadata.version(library)
+    except importlib.metadata.PackageNotFoundError as error:
+        raise FunctionError(
+            f"{name!r} lists {library!r} under uses=, which is not installed",
+            expected="the name of an installed distribution",
+        ) from error
+
+
+def _reach(thing: Any, project: str, reached: dict[str, Tree]) -> None:
+    """Add `thing` and all of the project that it reaches to `reached`, by qualified name."""
+    thing = inspect.unwrap(thing) if callable(thing) else thing
+    key = f"{thing.__module__}:{thing.__qualname__}"
+    if key in reached:
+        return
+    node = _parsed(thing, key)
+    reached[key] = syntax_tree(node)
+    module = inspect.getmodule(thing)
+    scope: dict[str, Any] = dict(vars(module)) if module else {}
+    if isinstance(thing, types.FunctionType):
+        scope |= inspect.getclosurevars(thing).nonlocals
+    for path in sorted(_names(node)):
+        _reach_name(path, scope, project, reached, key)
+
+
+def _reach_name(
+    path: tuple[str, ...],
+    scope: dict[str, Any],
+    project: str,
+    reached: dict[str, Tree],
+    inside: str,
+) -> None:
+    if path[0] not in scope:
+        return
+    found = scope[path[0]]
+    for part in path[1:]:
+        # Only through modules: an attribute of an instance is data, not a name in the source.
+        if not isinstance(found, types.ModuleType) or not hasattr(found, part):
+            break
+        found = getattr(found, part)
+    if isinstance(found, types.ModuleType):
+        return
+    if isinstance(found, (types.FunctionType, type)):
+        if str(found.__module__).partition(".")[0] == project:
+            _reach(found, project, reached)
+        return
+    if (plain := _constant(found)) is not None:
+        reached[f"{inside}→{'.'.join(path)}"] = plain
+
+
+def _constant(value: Any) -> Tree | None:
+    """A constant's tree; None for what is not plain data (an instance of a library, say)."""
+    if isinstance(value, _PLAIN):
+        return [type(value).__name__, repr(value)]
+    if isinstance(value, (tuple, list)):
+        parts = [_constant(item) for item in value]
+        return None if None in parts else [type(value).__name__, parts]
+    if isinstance(value, (set, frozenset)):
+        parts = sorted((_constant(item) for item in value), key=repr)
+        return None if None in parts else [type(value).__name__, parts]
+    if isinstance(value, dict):
+        pairs = [[_constant(key), _constant(item)] for key, item in value.items()]
+        return None if any(None in pair for pair in pairs) else ["dict", pairs]
+    return None
+
+
+def _parsed(thing: Callable[..., Any], key: str) -> ast.AST:
+    try:
+        source = textwrap.dedent(inspect.getsource(thing))
+        return ast.parse(source).body[0]
+    except (OSError, TypeError, SyntaxError) as error:
+        raise FunctionError(
+            f"the source of {key} cannot be read: {error}",
+            expected="a function or class made by `def` or `class` in a Python file",
+        ) from error
+
+
+def _names(node: ast.AST) -> set[tuple[str, ...]]:
+    """Every dotted name that is read in a piece of source: ``a.b.c`` -> ("a", "b", "c")."""
+    names: set[tuple[str, ...]] = set()
+    for child in ast.walk(node):
+        parts: list[str] = []
+        inner = child
+        while isinstance(inner, ast.Attribute):
+            parts.append(inner.attr)
+            inner = inner.value
+        if isinstance(inner, ast.Name):
+            names.add((inner.id, *reversed(parts)))
+    return names
+
+
+def syntax_tree(node: ast.AST) -> Tree:
+    """A syntax tree as plain data, the same on every Python version: no positions, no contexts, no
+    empty fields (newer versions add fields, empty where the syntax is not used), no docstrings."""
+    fields = {}
+    for name, value in ast.iter_fields(node):
+        if name in ("ctx", "type_comment", "kind"):
+            continue
+        if name == "body" and isinstance(value, list):
+            value = value[1:] if _is_docstring(value) else value
+        plain = _field(value)
+        if plain is not None and plain != []:
+            fields[name] = plain
+    return [type(node).__name__, fields] if fields else [type(node).__name__]
+
+
+def _is_docstring(body: list[ast.stmt]) -> bool:
+    first = body[0] if body else None
+    return (
+        isinstance(first, ast.Expr)
+        and isinstance(first.value, ast.Constant)
+        and isinstance(first.value.value, str)
+    )
+
+
+def _field(value: Any) -> Tree:
+    if isinstance(value, ast.AST):
+        return syntax_tree(value)
+    if isinstance(value, list):
+        return [_field(item) for item in value]
+    if value is None or isinstance(value, (str, bool)):
+        return value
+    return [type(value).__name__, repr(value)]

@@ -1,0 +1,97 @@
+"""Specs: what people declare. Frozen values; Python and YAML give the same one.
+
+A spec's class is its kind; its module-level name plays no part. In Python::
+
+    purchases = Table("shop/purchases", schema={"household_id": "long"}, owner="team:growth")
+
+and in YAML, with the same field names::
+
+    apiVersion: bowerbird/v1
+    kind: Table
+    metadata: {name: shop/purchases, owner: team:growth}
+    spec: {schema: {household_id: long}}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import msgspec
+
+from bowerbird.core.errors import FunctionError
+from bowerbird.core.refs import Ref, kind_of
+
+METADATA = ("name", "owner", "description", "tags")
+"""Fields of every spec that say nothing about what is computed: meanings leave them out."""
+
+
+class Named(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    name: str
+
+
+class Spec(Named, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """The base of every spec.
+
+    name: ``namespace/name``, lower case.
+    owner: ``team:growth`` or ``user:ada``.
+    """
+
+    owner: str = ""
+    description: str = ""
+    tags: dict[str, str] = {}
+
+    def __post_init__(self) -> None:
+        Ref.of(kind_of(type(self).__name__), self.name)
+        for field in self.__struct_fields__:
+            value = getattr(self, field)
+            named = _by_name(value)
+            if named is not value:
+                msgspec.structs.force_setattr(self, field, named)
+
+    @property
+    def ref(self) -> Ref:
+        return Ref.of(kind_of(type(self).__name__), self.name)
+
+    def refs(self) -> dict[str, str]:
+        """Field -> ref (as text) of every spec that this one reads. Kinds that read override it."""
+        return {}
+
+    def check(self) -> None:
+        """Raise `SpecError` where fields that decode contradict each other."""
+
+
+def _by_name(value: Any) -> Any:
+    """A spec given where a ref is meant becomes its ref, a function its name."""
+    if isinstance(value, Spec):
+        return str(value.ref)
+    if callable(value):
+        return function_name(value)
+    if isinstance(value, (tuple, list)) and any(isinstance(item, Spec) for item in value):
+        return tuple(_by_name(item) for item in value)
+    return value
+
+
+class Operator(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag=True):
+    """The base of the values inside a spec that name built-in code (``Sum``, ``Bucket``…).
+
+    revision: raise it when the operator's result changes for the same fields; golden results in
+      the tests hold it. It is part of every meaning that the operator is in.
+    """
+
+    revision: ClassVar[int] = 1
+
+
+def function_name(function: Callable[..., Any] | str) -> str:
+    """``module:name`` of a function; raises `FunctionError` for one without a name of its own."""
+    if isinstance(function, str):
+        return function
+    module = getattr(function, "__module__", None)
+    name = getattr(function, "__qualname__", None)
+    if not module or not name or "<" in name:
+        raise FunctionError(
+            f"{function!r} has no name that another process could import",
+            expected="a function at the top level of a module",
+            fix="give it a name with `def` in a module of the project, and pass that",
+        )
+    return f"{module}:{name}"

@@ -1,0 +1,191 @@
+"""Which partition each row is in, a column at a time; held to Iceberg's own transforms by tests.
+
+PyIceberg's vectorised transforms need a compiled extension that is not everywhere, and its others
+take one value at a time; here integers, dates, times and texts are hashed whole columns at once.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from bowerbird.lake.evolve import iceberg_transform
+from bowerbird.lake.specs import Bucket, Day, Identity, Month, Transform
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+    from numpy.typing import NDArray
+    from pyiceberg.types import IcebergType
+
+    Words = NDArray[np.uint32]
+
+_DAY_MICROSECONDS = 86_400_000_000
+
+
+def partition_values(one: Transform, column: pa.ChunkedArray, kind: IcebergType) -> pa.Array:
+    """The partition field's value of every row, as Iceberg stores it (days since 1970, …)."""
+    import pyarrow as pa
+
+    array = column.combine_chunks()
+    if isinstance(array, pa.ChunkedArray):  # as Arrow answers for an empty column
+        array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], column.type)
+    if isinstance(one, Bucket):
+        return _bucket(one, array, kind)
+    if isinstance(one, Day):
+        return _days(array)
+    if isinstance(one, Month):
+        return _months(array)
+    return array
+
+
+def plain(one: Transform, value: Any, kind: IcebergType) -> Any:
+    """One partition value as a manifest holds it."""
+    from pyiceberg.partitioning import _to_partition_representation
+
+    if value is None or not isinstance(one, Identity):
+        return value
+    return _to_partition_representation(kind, value)
+
+
+def _days(array: pa.Array) -> pa.Array:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if pa.types.is_date(array.type):
+        return array.cast(pa.int32())
+    # Arrow divides towards zero; times before 1970 must go down.
+    micros = array.cast(pa.int64())
+    shifted = pc.subtract(micros, _floor_rest(micros, _DAY_MICROSECONDS))
+    return pc.divide(shifted, _DAY_MICROSECONDS).cast(pa.int32())
+
+
+def _floor_rest(values: pa.Array, by: int) -> pa.Array:
+    """``values mod by``, never negative."""
+    import pyarrow.compute as pc
+
+    rest = pc.subtract(values, pc.multiply(pc.divide(values, by), by))
+    return pc.if_else(pc.less(rest, 0), pc.add(rest, by), rest)
+
+
+def _months(array: pa.Array) -> pa.Array:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    # In a zone, Arrow needs the zone database; days since 1970 have none.
+    dates = _days(array).cast(pa.date32())
+    years = pc.subtract(pc.year(dates), 1970)
+    return pc.add(pc.multiply(years, 12), pc.subtract(pc.month(dates), 1)).cast(pa.int32())
+
+
+def _bucket(one: Bucket, array: pa.Array, kind: IcebergType) -> pa.Array:
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    hashed = _hash(array)
+    if hashed is None:
+        return _bucket_of_distinct(one, array, kind)
+    numbers = (hashed & np.uint32(0x7FFFFFFF)) % np.uint32(one.n)
+    buckets = pa.array(numbers.astype(np.int32))
+    return pc.if_else(pc.is_null(array), pa.scalar(None, pa.int32()), buckets)
+
+
+def _bucket_of_distinct(one: Bucket, array: pa.Array, kind: IcebergType) -> pa.Array:
+    """By Iceberg's own function, one distinct value at a time: decimals, and what else is rare."""
+    import pyarrow as pa
+
+    bucket_of = iceberg_transform(one).transform(kind)
+    coded = array.dictionary_encode()
+    found = pa.array([bucket_of(value.as_py()) for value in coded.dictionary], pa.int32())
+    return found.take(coded.indices)
+
+
+def _hash(array: pa.Array) -> Words | None:
+    """Murmur3 (x86, 32 bits, seed 0) of each value's bytes as Iceberg's appendix B lays them out;
+    None for types that are not done here. What stands for a null is arbitrary."""
+    import pyarrow as pa
+    import pyarrow.types as at
+
+    kind = array.type
+    if at.is_integer(kind) or at.is_date(kind) or at.is_time(kind) or at.is_timestamp(kind):
+        width = pa.int32() if kind.bit_width == 32 else pa.int64()
+        values = array.cast(width).cast(pa.int64()).fill_null(0)
+        return _hash_longs(values.to_numpy(zero_copy_only=False))
+    if at.is_string(kind) or at.is_binary(kind):
+        return _hash_bytes(array, "int32")
+    if at.is_large_string(kind) or at.is_large_binary(kind):
+        return _hash_bytes(array, "int64")
+    return None
+
+
+def _hash_longs(values: NDArray[np.int64]) -> Words:
+    import numpy as np
+
+    words = np.ascontiguousarray(values.astype("<i8")).view("<u4").reshape(-1, 2)
+    hashed = np.zeros(len(values), np.uint32)
+    for column in (0, 1):
+        hashed = _mix(hashed, words[:, column].copy())
+    return _finish(hashed, np.uint32(8))
+
+
+def _hash_bytes(array: pa.Array, offset_type: str) -> Words:
+    """All texts at once, four bytes of each a round; those that have ended drop out."""
+    import numpy as np
+
+    _, offset_buffer, data_buffer = array.buffers()
+    offsets = np.frombuffer(offset_buffer, offset_type)[array.offset :][: len(array) + 1]
+    data = np.frombuffer(data_buffer or b"", np.uint8)
+    starts, lengths = offsets[:-1].astype(np.int64), np.diff(offsets).astype(np.int64)
+    if array.null_count:
+        lengths = np.where(array.is_null().to_numpy(zero_copy_only=False), 0, lengths)
+    hashed = np.zeros(len(array), np.uint32)
+    live = np.flatnonzero(lengths >= 4)
+    block = 0
+    while len(live):
+        at = starts[live] + 4 * block
+        hashed[live] = _mix(hashed[live], _word(data, at, 4))
+        block += 1
+        live = live[lengths[live] >= 4 * (block + 1)]
+    tails = lengths % 4
+    for size in (1, 2, 3):
+        ends = np.flatnonzero(tails == size)
+        if len(ends):
+            word = _word(data, starts[ends] + lengths[ends] - size, size)
+            hashed[ends] ^= _scramble(word)
+    return _finish(hashed, lengths.astype(np.uint32))
+
+
+def _word(data: NDArray[np.uint8], at: NDArray[np.int64], size: int) -> Words:
+    import numpy as np
+
+    word = data[at].astype(np.uint32)
+    for byte in range(1, size):
+        word |= data[at + byte].astype(np.uint32) << np.uint32(8 * byte)
+    return word
+
+
+def _rotated(word: Words, by: int) -> Words:
+    import numpy as np
+
+    return (word << np.uint32(by)) | (word >> np.uint32(32 - by))
+
+
+def _scramble(word: Words) -> Words:
+    import numpy as np
+
+    return _rotated(word * np.uint32(0xCC9E2D51), 15) * np.uint32(0x1B873593)
+
+
+def _mix(hashed: Words, word: Words) -> Words:
+    import numpy as np
+
+    return _rotated(hashed ^ _scramble(word), 13) * np.uint32(5) + np.uint32(0xE6546B64)
+
+
+def _finish(hashed: Words, lengths: Words | np.uint32) -> Words:
+    import numpy as np
+
+    hashed = hashed ^ lengths
+    hashed = (hashed ^ (hashed >> np.uint32(16))) * np.uint32(0x85EBCA6B)
+    hashed = (hashed ^ (hashed >> np.uint32(13))) * np.uint32(0xC2B2AE35)
+    return hashed ^ (hashed >> np.uint32(16))

@@ -1,0 +1,232 @@
+"""Rows out: always of one version, pinned before anything is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import msgspec
+
+from bowerbird.core.errors import CorruptError, RefError, UserError
+from bowerbird.core.refs import Ref
+from bowerbird.lake import snapshots
+from bowerbird.lake.catalog import Lake, identifier
+from bowerbird.lake.failures import translated
+
+if TYPE_CHECKING:
+    import duckdb as duck
+    import pyarrow as pa
+    from pyiceberg.expressions import BooleanExpression
+    from pyiceberg.io.pyarrow import ArrowScan
+    from pyiceberg.schema import Schema
+    from pyiceberg.table import DataScan, FileScanTask
+    from pyiceberg.table import Table as IcebergTable
+
+    Where: TypeAlias = BooleanExpression | Mapping[str, Any] | None
+    """An Iceberg expression, or column -> value, or column -> (start, end) for ``[start, end)``,
+    either of which may be None."""
+
+
+class Planned(msgspec.Struct, frozen=True):
+    """What a read of one version will open.
+
+    version: None for a table without a commit. tasks: the files, with the deletes on each.
+    """
+
+    table: IcebergTable
+    version: int | None
+    schema: Schema
+    where: BooleanExpression
+    tasks: tuple[FileScanTask, ...]
+
+
+def read(
+    lake: Lake,
+    ref: Ref | str,
+    version: str | None = None,
+    columns: Sequence[str] | None = None,
+    where: Where = None,
+    cells: Iterable[str] | None = None,
+) -> pa.Table:
+    """The rows of a table at one version (None: as it is now), as Arrow.
+
+    cells: only those partitions, without looking into others.
+    """
+    found = plan(lake, ref, version, columns, where, cells)
+    try:
+        with translated(f"reading {identifier(ref)}"):
+            return _scan(found).to_table(found.tasks)
+    except (OSError, ValueError) as error:
+        raise _damaged(identifier(ref), found, error) from error
+
+
+def read_batches(
+    lake: Lake,
+    ref: Ref | str,
+    version: str | None = None,
+    columns: Sequence[str] | None = None,
+    where: Where = None,
+    cells: Iterable[str] | None = None,
+) -> pa.RecordBatchReader:
+    """The same rows, a batch at a time."""
+    import pyarrow as pa
+    from pyiceberg.io.pyarrow import schema_to_pyarrow
+
+    found = plan(lake, ref, version, columns, where, cells)
+    schema = schema_to_pyarrow(found.schema, include_field_ids=False)
+
+    def batches() -> Iterable[pa.RecordBatch]:
+        try:
+            for batch in _scan(found).to_record_batches(found.tasks):
+                yield batch.cast(schema)
+        except (OSError, ValueError) as error:
+            raise _damaged(identifier(ref), found, error) from error
+
+    return pa.RecordBatchReader.from_batches(schema, batches())
+
+
+def plan(
+    lake: Lake,
+    ref: Ref | str,
+    version: str | None = None,
+    columns: Sequence[str] | None = None,
+    where: Where = None,
+    cells: Iterable[str] | None = None,
+) -> Planned:
+    """Pin a version and find the files to open. Raises `RefError` for what is not there."""
+    from pyiceberg.expressions.visitors import bind
+
+    table = lake.load(ref)
+    snapshot_id = _pinned(table, version)
+    row_filter = expression(where)
+    scan = table.scan(
+        row_filter=row_filter,
+        selected_fields=tuple(columns) if columns is not None else ("*",),
+        snapshot_id=snapshot_id,
+    )
+    try:
+        schema = scan.projection()
+        bind(table.schema(), row_filter, case_sensitive=True)
+    except (ValueError, TypeError) as error:
+        known = ", ".join(table.schema().column_names)
+        raise UserError(f"{identifier(ref)}: {error}", expected=f"columns of: {known}") from error
+    tasks = _tasks(table, scan, snapshot_id)
+    if cells is not None:
+        wanted = tuple(cells)
+        snapshots.check_cells(identifier(ref), table.metadata, wanted)
+        parts = ((task, snapshots.part_of(table.metadata, task.file)) for task in tasks)
+        tasks = tuple(task for task, part in parts if snapshots.inside(wanted, part))
+    return Planned(table, snapshot_id, schema, row_filter, tasks)
+
+
+def _tasks(
+    table: IcebergTable, scan: DataScan, snapshot_id: int | None
+) -> tuple[FileScanTask, ...]:
+    if snapshot_id is None:
+        return ()
+    try:
+        return tuple(scan.plan_files())
+    except Exception:
+        # A damaged manifest fails in many ways, none of which names it: this reads them and does.
+        snapshots.live(table, table.snapshot_by_id(snapshot_id))
+        raise
+
+
+def _pinned(table: IcebergTable, version: str | None) -> int | None:
+    if version is None:
+        head = snapshots.head_of(table)
+        return head.snapshot_id if head else None
+    found = table.snapshot_by_id(int(version)) if version.lstrip("-").isdigit() else None
+    if found is None:
+        raise RefError(
+            f"{'.'.join(table.name())} has no version {version}",
+            expected="a version that was not expired",
+            fix="bowerbird table history, for those that are left",
+        )
+    return found.snapshot_id
+
+
+def expression(where: Where) -> BooleanExpression:
+    """An Iceberg expression of a simple filter; None: every row."""
+    from pyiceberg import expressions as ex
+
+    if where is None:
+        return ex.AlwaysTrue()
+    if not isinstance(where, Mapping):
+        return where
+    whole: BooleanExpression = ex.AlwaysTrue()
+    for column, wanted in where.items():
+        for term in _terms(column, wanted):
+            whole = ex.And(whole, term)
+    return whole
+
+
+def _terms(column: str, wanted: Any) -> list[BooleanExpression]:
+    from pyiceberg import expressions
+
+    ex: Any = expressions  # its constructors take what their types do not say
+    if isinstance(wanted, tuple):
+        start, end = wanted
+        low = [] if start is None else [ex.GreaterThanOrEqual(column, start)]
+        return low if end is None else [*low, ex.LessThan(column, end)]
+    if isinstance(wanted, (list, set, frozenset)):
+        return [ex.In(column, wanted)]
+    return [ex.IsNull(column) if wanted is None else ex.EqualTo(column, wanted)]
+
+
+def duckdb(
+    lake: Lake, views: Mapping[str, tuple[Ref | str, str | None]]
+) -> duck.DuckDBPyConnection:
+    """A DuckDB connection with a view of each table: name -> (ref, version; None: as it is now).
+
+    DuckDB opens the data files itself; where that would not be the table (rows deleted by other
+    files, files older than the present columns), it is given what Arrow read.
+    """
+    import duckdb as duck
+
+    connection = duck.connect()
+    connection.execute("SET TimeZone = 'UTC'")
+    for name, (ref, version) in views.items():
+        found = plan(lake, ref, version)
+        quoted = '"' + name.replace('"', '""') + '"'
+        if plain_files(found):
+            files = ", ".join(
+                "'" + task.file.file_path.replace("'", "''") + "'" for task in found.tasks
+            )
+            connection.execute(f"CREATE VIEW {quoted} AS SELECT * FROM read_parquet([{files}])")  # noqa: S608
+        else:
+            connection.register(name, read(lake, ref, str(found.version or "") or None))
+    return connection
+
+
+def plain_files(found: Planned) -> bool:
+    """Whether the data files alone, by their own column names, are the table."""
+    if not found.tasks or any(task.delete_files for task in found.tasks):
+        return False
+    shapes = {tuple(map(str, schema.fields)) for schema in found.table.metadata.schemas}
+    return len(shapes) == 1
+
+
+def _scan(found: Planned) -> ArrowScan:
+    from pyiceberg.io.pyarrow import ArrowScan
+
+    return ArrowScan(found.table.metadata, found.table.io, found.schema, found.where)
+
+
+def _damaged(name: str, found: Planned, error: Exception) -> CorruptError | Exception:
+    """The error, with the file's name if one of the files is at fault."""
+    import pyarrow.parquet as pq
+
+    for task in found.tasks:
+        path = task.file.file_path
+        try:
+            with found.table.io.new_input(path).open() as file:
+                pq.read_table(file)
+        except (OSError, ValueError) as problem:
+            gone = isinstance(problem, FileNotFoundError)
+            return CorruptError(
+                f"{name}: data file {path} {'is gone' if gone else 'cannot be read'}: {problem}",
+                expected="the file as it was committed",
+                fix="restore it, or roll back to a version that does not need it",
+            )
+    return error

@@ -1,0 +1,150 @@
+"""What the snapshots of a table hold: its live files, by partition, and what each commit changed.
+
+A *cell* of a table is a partition path, or some of its fields: ``at_day=2017-10-02`` is every
+partition with that day, whatever else its path says; `WHOLE` is all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from bowerbird.core.errors import CorruptError, UserError
+from bowerbird.core.targets import WHOLE, fields_of
+
+if TYPE_CHECKING:
+    from pyiceberg.manifest import DataFile, ManifestEntry, ManifestFile
+    from pyiceberg.table import Table as IcebergTable
+    from pyiceberg.table.metadata import TableMetadata
+    from pyiceberg.table.snapshots import Snapshot
+
+
+class Live(msgspec.Struct, frozen=True):
+    """One file of a snapshot. part: its partition's path, `WHOLE` where there are no partitions."""
+
+    part: str
+    file: DataFile
+    deletes: bool = False
+
+
+def live(table: IcebergTable, snapshot: Snapshot | None) -> list[Live]:
+    """All files that a snapshot reads: data files, and files that delete rows of those."""
+    from pyiceberg.manifest import DataFileContent
+
+    if snapshot is None:
+        return []
+    return [
+        Live(
+            part_of(table.metadata, e.data_file),
+            e.data_file,
+            e.data_file.content != DataFileContent.DATA,
+        )
+        for manifest in manifests(table, snapshot)
+        for e in entries(table, manifest)
+    ]
+
+
+def part_of(metadata: TableMetadata, file: DataFile) -> str:
+    """The path of the partition that a file is in, as cells are written."""
+    spec = metadata.specs()[file.spec_id]
+    if spec.is_unpartitioned():
+        return WHOLE
+    return spec.partition_to_path(file.partition, metadata.schema())
+
+
+def inside(cells: Iterable[str], part: str) -> bool:
+    """Whether a partition lies in one of the cells.
+
+    Raises `UserError` for one that is partly in and partly out: written by an older partitioning.
+    """
+    has = {} if part == WHOLE else fields_of(part) or {}
+    for cell in cells:
+        wanted = fields_of(cell)
+        if wanted is None or any(has.get(field, value) != value for field, value in wanted.items()):
+            continue
+        if lacking := wanted.keys() - has.keys():
+            raise UserError(
+                f"{part!r} may hold rows of cell {cell!r} and others: it has no {min(lacking)!r}",
+                expected="files partitioned as the table is",
+                fix="rewrite the old files first, or replace the whole table",
+            )
+        return True
+    return False
+
+
+def check_cells(name: str, metadata: TableMetadata, cells: Iterable[str]) -> None:
+    """Raise `UserError` for a cell whose fields the table is not partitioned by."""
+    known = [field.name for field in metadata.spec().fields]
+    for cell in cells:
+        for field in fields_of(cell) or {}:
+            if field not in known:
+                raise UserError(
+                    f"{name}: cell {cell!r} names {field or cell!r}, which it is not "
+                    "partitioned by",
+                    expected=f"fields of: {', '.join(known) or 'none (it has no partitions)'}",
+                )
+
+
+def changed_by(table: IcebergTable, snapshot: Snapshot) -> frozenset[str]:
+    """The partitions whose rows somebody else's snapshot changed; `WHOLE` where it cannot tell."""
+    from pyiceberg.manifest import ManifestEntryStatus
+    from pyiceberg.table.snapshots import Operation
+
+    if snapshot.summary is not None and snapshot.summary.operation == Operation.REPLACE:
+        return frozenset()  # a compaction, by Iceberg's own rule
+    try:
+        return frozenset(
+            part_of(table.metadata, entry.data_file)
+            for manifest in manifests(table, snapshot)
+            if manifest.added_snapshot_id == snapshot.snapshot_id
+            for entry in entries(table, manifest, deleted=True)
+            if entry.status != ManifestEntryStatus.EXISTING
+            and entry.snapshot_id in (None, snapshot.snapshot_id)
+        )
+    except CorruptError:
+        return frozenset([WHOLE])
+
+
+def manifests(table: IcebergTable, snapshot: Snapshot) -> list[ManifestFile]:
+    try:
+        return list(snapshot.manifests(table.io))
+    except Exception as error:
+        raise _damaged(table, snapshot.manifest_list, error) from error
+
+
+def entries(
+    table: IcebergTable, manifest: ManifestFile, deleted: bool = False
+) -> Iterator[ManifestEntry]:
+    try:
+        yield from manifest.fetch_manifest_entry(table.io, discard_deleted=not deleted)
+    except Exception as error:
+        raise _damaged(table, manifest.manifest_path, error) from error
+
+
+def _damaged(table: IcebergTable, path: str, error: Exception) -> CorruptError:
+    # Whatever a decoder trips over in a damaged file (index, key, value, end of file): it is that.
+    problem = "is gone" if isinstance(error, FileNotFoundError) else "cannot be read"
+    return CorruptError(
+        f"{'.'.join(table.name())}: {path} {problem}: {type(error).__name__}: {error}",
+        expected="the file as its snapshot wrote it",
+        fix="restore the file, or set the table back to a version whose files are whole",
+    )
+
+
+def ancestors(table: IcebergTable, version: int | None) -> tuple[list[Snapshot], bool]:
+    """From a snapshot back to the first; and whether the chain reaches it."""
+    known = {snapshot.snapshot_id: snapshot for snapshot in table.metadata.snapshots}
+    chain: list[Snapshot] = []
+    while version is not None:
+        snapshot = known.get(version)
+        if snapshot is None:
+            return chain, False
+        chain.append(snapshot)
+        version = snapshot.parent_snapshot_id
+    return chain, True
+
+
+def head_of(table: IcebergTable) -> Snapshot | None:
+    return table.snapshot_by_name("main")

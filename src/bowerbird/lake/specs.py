@@ -1,0 +1,182 @@
+"""What people declare of a table: columns, how its rows are laid out, where they come from."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+import msgspec
+
+from bowerbird.core.errors import SpecError
+from bowerbird.core.specs import Operator, Spec
+from bowerbird.lake.types import Type, TypeTextError, parse
+
+MAX_BUCKETS = 65536
+
+_BUCKETABLE = {
+    "int", "long", "date", "time", "timestamptz", "string", "uuid", "binary", "fixed", "decimal",
+}  # fmt: skip
+_DATED = {"date", "timestamptz"}
+
+
+class Bucket(Operator, frozen=True, forbid_unknown_fields=True):
+    """Rows by the hash of a column, in `n` partitions: Iceberg's ``bucket[n]``."""
+
+    column: str
+    n: int
+
+    @property
+    def field(self) -> str:
+        return f"{self.column}_bucket"
+
+
+class Day(Operator, frozen=True, forbid_unknown_fields=True):
+    """Rows by the UTC day of a column."""
+
+    column: str
+
+    @property
+    def field(self) -> str:
+        return f"{self.column}_day"
+
+
+class Month(Operator, frozen=True, forbid_unknown_fields=True):
+    """Rows by the UTC month of a column."""
+
+    column: str
+
+    @property
+    def field(self) -> str:
+        return f"{self.column}_month"
+
+
+class Identity(Operator, frozen=True, forbid_unknown_fields=True):
+    """Rows by the value of a column."""
+
+    column: str
+
+    @property
+    def field(self) -> str:
+        return self.column
+
+
+Transform = Bucket | Day | Month | Identity
+
+
+def bucket(column: str, n: int) -> Bucket:
+    return Bucket(column, n)
+
+
+def day(column: str) -> Day:
+    return Day(column)
+
+
+def month(column: str) -> Month:
+    return Month(column)
+
+
+def identity(column: str) -> Identity:
+    return Identity(column)
+
+
+class Table(Spec, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """A table, and where its rows come from.
+
+    schema: column -> type (``long``, ``timestamptz not null``, ``list<string>``…), in order.
+    partition: how rows are split into parts that are written and replaced whole.
+    sort: the columns by which rows lie in order within each part.
+    source: ``module:name`` of a function that returns or yields Arrow data; without it the table
+      is made empty, for streams and other writers.
+    uses: libraries whose version changes what `source` returns.
+    target_file_bytes: about how large a data file is to be.
+    """
+
+    schema: dict[str, str]
+    partition: tuple[Transform, ...] = ()
+    sort: tuple[str, ...] = ()
+    source: str = ""
+    uses: tuple[str, ...] = ()
+    target_file_bytes: int = 128 * 1024 * 1024
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for field in ("partition", "sort", "uses"):
+            value = getattr(self, field)
+            if isinstance(value, list):
+                msgspec.structs.force_setattr(self, field, tuple(value))
+
+    def check(self) -> None:
+        """Raise `SpecError` where fields contradict each other; the message names the field."""
+        if "__" in self.ref.name:
+            raise SpecError(
+                f"{self.name!r} contains '__', which marks the tables of other kinds",
+                where=f"{self.ref}: name",
+                expected="single underscores",
+            )
+        if not self.schema:
+            raise self._wrong("schema", "a table without a column", "at least one column")
+        types = {column: self._type(column, text) for column, text in self.schema.items()}
+        fields: list[str] = []
+        for index, transform in enumerate(self.partition):
+            self._check_transform(f"partition[{index}]", transform, types, fields)
+        for index, column in enumerate(self.sort):
+            self._check_column(f"sort[{index}]", column, types)
+            if column in self.sort[:index]:
+                raise self._wrong(f"sort[{index}]", f"{column!r} stands twice", "each column once")
+        if self.target_file_bytes < 1024:
+            raise self._wrong("target_file_bytes", "files of no size", "at least 1024")
+
+    def types(self) -> dict[str, Type]:
+        return {column: parse(text) for column, text in self.schema.items()}
+
+    def _type(self, column: str, text: str) -> Type:
+        if not column or any(sign in column for sign in "./= \t\n"):
+            raise self._wrong("schema", f"{column!r} is no column name", "no space and none of ./=")
+        try:
+            return parse(text)
+        except TypeTextError as error:
+            raise self._wrong(f"schema.{column}", str(error), error.expected) from None
+
+    def _check_transform(
+        self, where: str, transform: Transform, types: dict[str, Type], fields: list[str]
+    ) -> None:
+        found = self._check_column(where, transform.column, types)
+        if isinstance(transform, Bucket):
+            if not 1 <= transform.n <= MAX_BUCKETS:
+                raise self._wrong(f"{where}.n", f"{transform.n} buckets", f"1 to {MAX_BUCKETS}")
+            fits = found.name in _BUCKETABLE
+        elif isinstance(transform, (Day, Month)):
+            fits = found.name in _DATED
+        else:
+            fits = found.name not in ("float", "double")
+        kind = type(transform).__name__.lower()
+        if not fits:
+            raise self._wrong(
+                where, f"{kind} of {transform.column!r}, which is {found.name}", "another column"
+            )
+        if transform.field in fields:
+            raise self._wrong(where, f"{kind} of {transform.column!r} stands twice", "one of them")
+        if transform.field in types and not isinstance(transform, Identity):
+            raise self._wrong(
+                where,
+                f"its partition field would be named as the column {transform.field!r} is",
+                "another column name",
+            )
+        fields.append(transform.field)
+
+    def _check_column(self, where: str, column: str, types: dict[str, Type]) -> Type:
+        if column not in types:
+            raise self._wrong(where, f"there is no column {column!r}", _closest(column, types))
+        if not types[column].primitive:
+            raise self._wrong(
+                where, f"{column!r} is a {types[column].name}", "a column of single values"
+            )
+        return types[column]
+
+    def _wrong(self, field: str, problem: str, expected: str) -> SpecError:
+        return SpecError(problem, where=f"{self.ref}: {field}", expected=expected)
+
+
+def _closest(word: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f"{near[0]}?" if near else f"one of: {', '.join(known)}"

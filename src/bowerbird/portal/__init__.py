@@ -1,0 +1,1 @@
+"""Pages: each loads a view and shows it, and decides nothing."""

@@ -1,0 +1,147 @@
+"""A user's project: the specs that its modules and YAML files declare.
+
+Python specs are found by reading the names of the modules in ``specs/``; nothing registers itself.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+
+from bowerbird.core.codec import Kinds, read_yaml
+from bowerbird.core.errors import BowerbirdError, PlanError, RefError, SpecError
+from bowerbird.core.refs import Ref
+from bowerbird.core.specs import Spec
+
+
+class Declared(msgspec.Struct, frozen=True):
+    """A spec and the place that declares it."""
+
+    spec: Spec
+    where: str
+
+
+def load_specs(project: Path, folder: str, kinds: Kinds) -> dict[str, Declared]:
+    """Every spec of a project, by ref. Raises an error that names the file and the field."""
+    root = project / folder
+    if not root.is_dir():
+        raise SpecError(
+            f"there is no folder {folder}",
+            where=str(project),
+            expected="a folder of Python modules and YAML files that declare specs",
+            fix="bowerbird init",
+        )
+    found: dict[str, Declared] = {}
+    for declared in [*_from_python(project, root), *_from_yaml(project, root, kinds)]:
+        ref = str(declared.spec.ref)
+        other = found.get(ref)
+        if other is not None and other.spec is not declared.spec:
+            raise PlanError(
+                f"two specs are named {ref}",
+                where=f"{other.where} and {declared.where}",
+                expected="one spec a name",
+                fix="rename one of them",
+            )
+        found.setdefault(ref, declared)
+    _check_refs(found)
+    return found
+
+
+def put_on_path(project: Path) -> None:
+    """Make the project's modules importable, as they are on disk now and in place of another's."""
+    here = str(project)
+    if here in sys.path:
+        sys.path.remove(here)
+    sys.path.insert(0, here)
+    own = {path.stem for path in project.glob("*.py")}
+    own |= {path.name for path in project.iterdir() if path.is_dir() and path.name.isidentifier()}
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if (file and Path(file).is_relative_to(project)) or name.partition(".")[0] in own & _SHARED:
+            del sys.modules[name]
+    importlib.invalidate_caches()
+
+
+_SHARED = {"specs"}
+"""A folder that every project has: its modules are never another project's."""
+
+
+def _from_python(project: Path, root: Path) -> Iterable[Declared]:
+    put_on_path(project)
+    for path in sorted(root.rglob("*.py")):
+        relative = path.relative_to(project).with_suffix("")
+        name = ".".join(relative.parts)
+        if relative.name == "__init__":
+            continue
+        try:
+            module = importlib.import_module(name)
+        except BowerbirdError as error:
+            error.where = error.where or str(path.relative_to(project))
+            raise
+        except Exception as error:
+            raise SpecError(
+                f"cannot be imported: {type(error).__name__}: {error}",
+                where=f"{path.relative_to(project)}{_line(error, path)}",
+                expected="a module that declares specs",
+            ) from error
+        for attribute, value in vars(module).items():
+            if isinstance(value, Spec):
+                where = f"{path.relative_to(project)}: {attribute}"
+                yield Declared(_checked(value, where), where)
+
+
+def _line(error: Exception, path: Path) -> str:
+    """``:12`` where the error left the user's file."""
+    line = getattr(error, "lineno", None) if isinstance(error, SyntaxError) else None
+    trace = error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == str(path):
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return f":{line}" if line else ""
+
+
+def _checked(spec: Spec, where: str) -> Spec:
+    """A spec made in Python, held to the same strictness as one from YAML."""
+    try:
+        msgspec.convert(msgspec.to_builtins(spec), type(spec), strict=True)
+        spec.check()
+    except msgspec.ValidationError as error:
+        problem, _, at = str(error).partition(" - at `$")
+        raise SpecError(
+            problem[:1].lower() + problem[1:], where=f"{where}{at.rstrip('`')}"
+        ) from None
+    except BowerbirdError as error:
+        error.where = error.where or where
+        raise
+    return spec
+
+
+def _from_yaml(project: Path, root: Path, kinds: Kinds) -> Iterable[Declared]:
+    for path in sorted([*root.rglob("*.yaml"), *root.rglob("*.yml")]):
+        where = str(path.relative_to(project))
+        for spec in read_yaml(path.read_text(), kinds, where):
+            yield Declared(spec, where)
+
+
+def _check_refs(found: dict[str, Declared]) -> None:
+    for declared in found.values():
+        for field, ref in declared.spec.refs().items():
+            where = f"{declared.where}: {field}"
+            try:
+                Ref.parse(ref)
+            except RefError as error:
+                error.where = where
+                raise
+            if ref not in found:
+                near = difflib.get_close_matches(ref, found, n=1)
+                raise RefError(
+                    f"nothing is named {ref}",
+                    where=where,
+                    expected=f"{near[0]}?" if near else "the ref of a spec of this project",
+                )

@@ -1,0 +1,212 @@
+"""A workspace: a project's settings, database, rooms and engine, opened together.
+
+`survey` looks (and changes nothing), `make_plan` decides, `apply` does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from difflib import get_close_matches
+from functools import cached_property
+from getpass import getuser
+from pathlib import Path
+from threading import Event as Flag
+
+from bowerbird.core.clock import Clock, SystemClock
+from bowerbird.core.engine import Engine
+from bowerbird.core.errors import RefError, RunInProgressError, WorkspaceError
+from bowerbird.core.plans import Allowed, Plan, Want, make_plan
+from bowerbird.core.registry import Registry
+from bowerbird.core.rollback import plan_rollback
+from bowerbird.core.runs import Journal, RunRecord, RunState
+from bowerbird.core.targets import WHOLE, Read, Target, Version
+from bowerbird.workspace.database import Database, open_database
+from bowerbird.workspace.executor import Executor, Ports
+from bowerbird.workspace.heartbeat import beating
+from bowerbird.workspace.holders import gone, holder
+from bowerbird.workspace.journal import WorkspaceJournal
+from bowerbird.workspace.ledger import SqlLedger
+from bowerbird.workspace.project import Declared, load_specs, put_on_path
+from bowerbird.workspace.settings import Loaded
+
+OpenEngine = Callable[[Loaded], Engine]
+
+
+class Workspace:
+    """Everything of one project in one environment. Parts are opened when they are first used."""
+
+    def __init__(
+        self,
+        loaded: Loaded,
+        registry: Registry,
+        open_engine: OpenEngine,
+        *,
+        clock: Clock | None = None,
+        listeners: Sequence[Journal] = (),
+    ) -> None:
+        self.loaded = loaded
+        self.settings = loaded.settings
+        self.registry = registry
+        self.home = loaded.home()
+        self.clock = clock or SystemClock()
+        self._open_engine = open_engine
+        self._listeners = listeners
+        put_on_path(Path(loaded.project))
+
+    @cached_property
+    def database(self) -> Database:
+        return open_database(self.home.metadata)
+
+    @cached_property
+    def ledger(self) -> SqlLedger:
+        return SqlLedger(self.database)
+
+    @cached_property
+    def journal(self) -> WorkspaceJournal:
+        return WorkspaceJournal(self.home.state, self.database, self._listeners)
+
+    @cached_property
+    def engine(self) -> Engine:
+        return self._open_engine(self.loaded)
+
+    @cached_property
+    def specs(self) -> dict[str, Declared]:
+        kinds = self.registry.spec_kinds()
+        return load_specs(Path(self.loaded.project), self.settings.specs, kinds)
+
+    @property
+    def principal(self) -> str:
+        return self.settings.principal or f"user:{getuser()}"
+
+    def close(self) -> None:
+        if "engine" in self.__dict__:
+            self.engine.close()
+
+    # -- look and decide -----------------------------------------------------------------------
+
+    def wants(self) -> list[Want]:
+        """What every spec of the project wants made."""
+        specs = {ref: declared.spec for ref, declared in self.specs.items()}
+        return [want for spec in specs.values() for want in self.registry.wants(spec, specs)]
+
+    def survey(self, wants: Sequence[Want], made: Mapping[str, str]) -> dict[str, Read]:
+        """What every target holds now: of the wants, and of what earlier runs made."""
+        kinds = {ref: kind for ref, kind in made.items() if not kind.endswith(".drop")}
+        kinds |= {want.target: want.kind for want in wants}
+        return {ref: self._target(kind, ref).read() for ref, kind in kinds.items()}
+
+    def plan(self, allowed: Allowed = Allowed()) -> Plan:  # noqa: B008 - frozen
+        """The plan that makes what is there into what the specs want. Changes nothing."""
+        wants, made = self.wants(), self.ledger.made()
+        wanted = {want.target for want in wants}
+        removed = {
+            ref: f"{self.registry.step_kind(kind).target}.drop"
+            for ref, kind in made.items()
+            if ref not in wanted and not kind.endswith(".drop")
+        }
+        present = self.survey(wants, made)
+        return make_plan(wants, present, self.ledger.meanings(), allowed, removed)
+
+    def plan_rollback(
+        self, ref: str, to: str | None = None, cells: tuple[str, ...] = (WHOLE,)
+    ) -> Plan:
+        """The plan that puts a target back to an earlier version. Changes nothing."""
+        kind = self.step_kind_of(ref)
+        target = self.registry.step_kind(kind).target
+        back = f"{target}.rollback"
+        history = self._target(kind, ref).history()
+        version = Version(to) if to else None
+        return plan_rollback(ref, back, history, self.ledger.meanings(), version, cells)
+
+    def step_kind_of(self, ref: str) -> str:
+        """The kind of the last step that wrote a target. Raises `RefError` if none did."""
+        made = self.ledger.made()
+        if ref not in made:
+            near = get_close_matches(ref, made, n=1)
+            raise RefError(
+                f"no run has made {ref}",
+                expected=f"{near[0]}?"
+                if near
+                else f"one of: {', '.join(sorted(made)) or '(none)'}",
+                fix="bowerbird status",
+            )
+        return made[ref]
+
+    # -- do --------------------------------------------------------------------------------------
+
+    def apply(
+        self, plan: Plan, stop: Flag | None = None, on_run: Callable[[str], None] | None = None
+    ) -> RunRecord | None:
+        """Carry a plan out; None if there is nothing to do.
+
+        A run that was cut off and wanted the same is gone on with; one that wanted something else
+        of the same targets is cancelled first. on_run: told the run's id before it starts.
+        """
+        run = self._cut_off(plan)
+        if run is None:
+            if plan.empty:
+                return None
+            run = self.ledger.start(plan, self.principal)
+        if on_run is not None:
+            on_run(run.id)
+        return self.carry_out(run.id, stop)
+
+    def carry_out(self, run_id: str, stop: Flag | None = None) -> RunRecord:
+        """Carry a recorded run on, from wherever it is."""
+        name, ttl, me = f"run/{run_id}", self.settings.lease_seconds, holder()
+        if not self.ledger.take(name, me, ttl, gone):
+            raise RunInProgressError(
+                f"run {run_id} is being carried out by {self.ledger.keeper(name)}",
+                fix=f"bowerbird status {run_id[:13]}, or bowerbird cancel {run_id[:13]}",
+            )
+        try:
+            with ThreadPoolExecutor(self.settings.parallel_steps, "step") as pool:
+                executor = self._executor(pool)
+                with beating(executor, self.ledger, ttl, lambda: self.ledger.take(name, me, ttl)):
+                    return executor.carry_out(run_id, stop=stop)
+        finally:
+            with suppress(WorkspaceError):
+                self.ledger.give_back(name, me)
+
+    def cancel(self, run_id: str) -> RunRecord:
+        """Cancel a run: when this returns, none of its steps can commit any more."""
+        return self._executor(None).cancel(run_id)
+
+    def _cut_off(self, plan: Plan) -> RunRecord | None:
+        """The run to go on with, if there is one; runs in the way that nobody is at are ended."""
+        targets = {step.target for step in plan.steps}
+        for run in self.ledger.open_runs():
+            keeper = self.ledger.keeper(f"run/{run.id}")
+            if keeper is not None and not gone(keeper):
+                continue
+            if run.state == RunState.CANCELLING:
+                self.cancel(run.id)
+            elif run.plan.wants == plan.wants:
+                return run
+            elif self._touches(run, targets):
+                self.cancel(run.id)
+        return None
+
+    def _touches(self, run: RunRecord, targets: set[str]) -> bool:
+        return not targets.isdisjoint(step.target for step in run.plan.steps)
+
+    def _executor(self, pool: ThreadPoolExecutor | None) -> Executor:
+        ports = Ports(
+            ledger=self.ledger,
+            kinds=self.registry.step_kind,
+            target=lambda kind, step: self.registry.target(
+                kind, self.home, self.clock, step.target
+            ),
+            engine=self.engine,
+            clock=self.clock,
+            home=self.home,
+            journal=self.journal,
+            gone=gone,
+        )
+        return Executor(ports, holder(), ttl=self.settings.lease_seconds, pool=pool)
+
+    def _target(self, step_kind: str, ref: str) -> Target:
+        kind = self.registry.step_kind(step_kind).target
+        return self.registry.target(kind, self.home, self.clock, ref)

@@ -1,0 +1,156 @@
+"""One process of a crash test: ``python -m tests.crash.scenario FOLDER NAME``.
+
+Every scenario can be run again from the start and then goes on; `state` tells the end.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from bowerbird.core.plans import Allowed
+from bowerbird.core.registry import Registry
+from bowerbird.core.runs import RunState
+from bowerbird.engines import EngineKind, open_engine
+from bowerbird.lake import Lake, TableLog, read
+from bowerbird.workspace.new import make_project
+from bowerbird.workspace.releases import open_log
+from bowerbird.workspace.settings import load_settings
+from bowerbird.workspace.workspace import Workspace
+
+SPECS = """
+import pyarrow as pa
+from bowerbird.lake import Table, bucket
+from tests.crash.mottos import Motto
+
+COUNT = 26
+
+def letters():
+    ids = list(range(COUNT))
+    return pa.table({"id": pa.array(ids, pa.int64()), "letter": [chr(97 + i) for i in ids]})
+
+alphabet = Table("crash/alphabet", schema={"id": "long not null", "letter": "string"},
+                 partition=(bucket("id", 4),), sort=("id",), source=letters)
+motto = Motto("crash/motto", letters=alphabet)
+"""
+LATER = SPECS.replace("COUNT = 26", "COUNT = 20")
+TABLE, RELEASE = "table:crash/alphabet", "motto:crash/motto"
+
+
+def workspace(folder: Path) -> Workspace:
+    from bowerbird.rooms import registry
+    from tests.crash.mottos import ROOM
+
+    if not (folder / "bowerbird.toml").exists():
+        make_project(folder)
+        (folder / "specs" / "tables.py").write_text(SPECS)
+    return Workspace(
+        load_settings(folder, variables={}),
+        Registry([*registry().rooms, ROOM]),
+        lambda loaded: open_engine(EngineKind.THREADS, workers=2, paths=(loaded.project,)),
+    )
+
+
+def apply(shop: Workspace) -> None:
+    run = shop.apply(shop.plan())
+    assert run is None or run.state == RunState.DONE, run
+
+
+def apply_again(shop: Workspace) -> None:
+    """What is there is overwritten by a later definition."""
+    spec = Path(shop.loaded.project) / "specs" / "tables.py"
+    if not Path(shop.loaded.project, "applied").exists():
+        apply(shop)
+        spec.write_text(LATER)
+        Path(shop.loaded.project, "applied").touch()
+        shop = workspace(Path(shop.loaded.project))
+    apply(shop)
+
+
+def rollback(shop: Workspace) -> None:
+    apply_again(shop)
+    shop = workspace(Path(shop.loaded.project))
+    for ref in (TABLE, RELEASE):
+        cells = shop._target(shop.step_kind_of(ref), ref).read().cells
+        if not any(state.held for state in cells.values()):
+            run = shop.apply(shop.plan_rollback(ref))
+            assert run is not None
+            assert run.state == RunState.DONE, run
+
+
+def drop(shop: Workspace) -> None:
+    apply(shop)
+    (Path(shop.loaded.project) / "specs" / "tables.py").write_text("")
+    shop = workspace(Path(shop.loaded.project))
+    run = shop.apply(shop.plan(Allowed(drop=frozenset({TABLE, RELEASE}))))
+    assert run is None or run.state == RunState.DONE, run
+
+
+def cancel(shop: Workspace) -> None:
+    """A step that is at large is cancelled: its token is burnt."""
+    for run in shop.ledger.open_runs() or [shop.ledger.start(shop.plan(), "user:test")]:
+        shop.ledger.begin(run.id, "s1", "nobody:1:1", 3000)
+        assert shop.cancel(run.id).state in (RunState.CANCELLED, RunState.DONE)
+
+
+SCENARIOS = {
+    "apply": apply,
+    "apply_again": apply_again,
+    "rollback": rollback,
+    "drop": drop,
+    "cancel": cancel,
+}
+
+
+def state(folder: Path) -> dict[str, Any]:
+    """All that a user could see at the end, run ids and times apart."""
+    shop = workspace(folder)
+    lake = Lake(shop.home)
+    rows = sorted(read(lake, TABLE).to_pylist(), key=str) if lake.exists(TABLE) else None
+    history = open_log(shop.home, RELEASE).load()
+    live = history.entries[0] if history.entries else None
+    motto = None
+    if live is not None and live.cells:
+        motto = open_log(shop.home, RELEASE).pinned().files.path("motto.txt").read_text()
+    runs = shop.ledger.runs()
+    tokens = [run.token(step.id) for run in runs for step in run.steps]
+    logs = [TableLog(lake, TABLE), open_log(shop.home, RELEASE)]
+    carried = [entry.token for log in logs for entry in log.load().entries]
+    return {
+        "rows": rows,
+        "motto": motto,
+        "open runs": len(shop.ledger.open_runs()),
+        "twice": [token for token in set(carried) if carried.count(token) > 1],
+        "strange": [token for token in carried if token not in tokens],
+        "left": left_behind(shop),
+        "states": sorted({step.state for run in runs for step in run.steps}),
+    }
+
+
+def left_behind(shop: Workspace) -> list[str]:
+    """Data files that no table and no release names."""
+    lake = Lake(shop.home)
+    named = set()
+    if lake.exists(TABLE):
+        table = lake.load(TABLE)
+        for snapshot in table.snapshots():
+            for task in table.scan(snapshot_id=snapshot.snapshot_id).plan_files():
+                named.add(task.file.file_path.rpartition("/")[2])
+    log = open_log(shop.home, RELEASE)
+    for entry in log.load().entries:
+        if not entry.burnt and entry.attempt and entry.cells:
+            named |= set(log.pinned(entry.version).files.files)
+    found = Path(shop.home.warehouse).rglob("*")
+    files = [p for p in found if p.suffix in (".parquet", ".txt")]
+    return sorted(p.name for p in files if p.name not in named)
+
+
+if __name__ == "__main__":
+    folder, name = Path(sys.argv[1]), sys.argv[2]
+    folder.mkdir(parents=True, exist_ok=True)
+    if name == "state":
+        print(json.dumps(state(folder)))
+    else:
+        SCENARIOS[name](workspace(folder))

@@ -1,0 +1,154 @@
+"""The ledgers pass the suite: the plain one in memory, and the database's on both databases."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bowerbird.core.errors import (
+    BowerbirdError,
+    CorruptError,
+    NewerWorkspaceError,
+    RunInProgressError,
+    StorageError,
+    UnavailableError,
+    WorkspaceError,
+)
+from bowerbird.core.runs import Ledger
+from bowerbird.testing.ledger_conformance import PLAN, Hand, LedgerConformance
+from bowerbird.testing.memory import MemoryLedger
+from bowerbird.workspace.database import Database
+from bowerbird.workspace.ledger import SqlLedger
+from tests.postgres import Postgres
+
+
+@pytest.fixture
+def clock() -> Hand:
+    return Hand()
+
+
+class TestMemory(LedgerConformance):
+    @pytest.fixture
+    def ledger(self, clock: Hand) -> Ledger:
+        return MemoryLedger(clock)
+
+
+class TestSqlite(LedgerConformance):
+    @pytest.fixture
+    def ledger(self, clock: Hand, tmp_path: Path) -> Iterator[Ledger]:
+        database = Database(f"sqlite:///{tmp_path / 'metadata.db'}", clock)
+        yield SqlLedger(database)
+        database.close()
+
+
+class TestPostgres(LedgerConformance):
+    def pass_time(self, clock: Hand, seconds: float) -> None:
+        time.sleep(seconds)  # leases use the server's clock
+
+    @pytest.fixture
+    def ledger(self, clock: Hand, postgres_url: str) -> Iterator[Ledger]:
+        database = Database(postgres_url, clock, migrate=True)
+        yield SqlLedger(database)
+        database.close()
+
+
+def both_at_once(calls: list[object]) -> list[object]:
+    """Call all at the same moment; what each returned or raised."""
+    results: list[object] = [None] * len(calls)
+    ready = threading.Barrier(len(calls))
+
+    def run(index: int) -> None:
+        ready.wait()
+        try:
+            results[index] = calls[index]()  # type: ignore[operator]
+        except BowerbirdError as error:
+            results[index] = error
+
+    threads = [threading.Thread(target=run, args=(i,)) for i in range(len(calls))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return results
+
+
+def test_of_eight_that_start_at_once_one_does(metadata_url: str) -> None:
+    databases = [Database(metadata_url, Hand(), migrate=True) for _ in range(8)]
+    found = both_at_once([lambda db=db: SqlLedger(db).start(PLAN, "user:ada") for db in databases])
+    refused = [one for one in found if isinstance(one, RunInProgressError)]
+    assert len(refused) == 7
+    for database in databases:
+        database.close()
+
+
+def test_of_eight_that_begin_a_step_at_once_one_does(metadata_url: str) -> None:
+    databases = [Database(metadata_url, Hand(), migrate=True) for _ in range(8)]
+    run = SqlLedger(databases[0]).start(PLAN, "user:ada")
+    found = both_at_once(
+        [
+            lambda db=db, n=n: SqlLedger(db).begin(run.id, "s1", f"holder{n}", 30)
+            for n, db in enumerate(databases)
+        ]
+    )
+    assert sum(lease is not None for lease in found) == 1
+    for database in databases:
+        database.close()
+
+
+def test_a_database_of_a_later_version_is_left_alone(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'metadata.db'}"
+    database = Database(url, Hand())
+    with database.write() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    database.close()
+    with pytest.raises(NewerWorkspaceError, match="9999"):
+        Database(url, Hand())
+
+
+def test_postgres_is_migrated_on_purpose_only(postgres_url: str) -> None:
+    with pytest.raises(WorkspaceError, match="migrate"):
+        Database(postgres_url, Hand())
+    Database(postgres_url, Hand(), migrate=True).close()
+    Database(postgres_url, Hand()).close()
+
+
+def test_a_damaged_database_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "metadata.db"
+    path.write_bytes(b"this is no database at all" * 100)
+    with pytest.raises(CorruptError, match="not a database"):
+        Database(f"sqlite:///{path}", Hand())
+
+
+def test_a_read_only_database_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "metadata.db"
+    Database(f"sqlite:///{path}", Hand()).close()
+    database = Database(f"sqlite:///file:{path}?mode=ro&uri=true", Hand(), migrate=False)
+    with pytest.raises(StorageError, match="readonly"):
+        SqlLedger(database).start(PLAN, "user:ada")
+    database.close()
+
+
+def test_a_database_that_goes_away_is_unavailable_and_then_back(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    from tests.postgres import binaries
+
+    found = binaries()
+    if found is None:
+        pytest.skip("no PostgreSQL on this machine (scripts/parts.sh installs it where it can)")
+    server = Postgres(tmp_path_factory.mktemp("away"), found)
+    server.start()
+    database = Database(server.create("away"), Hand(), migrate=True)
+    ledger = SqlLedger(database)
+    run = ledger.start(PLAN, "user:ada")
+    server.stop()
+    with pytest.raises(UnavailableError, match="does not answer"):
+        ledger.begin(run.id, "s1", "A", 30)
+    server.start()
+    assert ledger.begin(run.id, "s1", "A", 30) is not None
+    database.close()
+    server.stop()
