@@ -1,0 +1,1 @@
+"""Operations that have a plain version and a fast one; property tests hold the two together."""
