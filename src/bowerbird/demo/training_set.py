@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from bowerbird.data.features.asof import evaluate
 from bowerbird.data.features.columns import Count, Decayed
-from bowerbird.demo.features import features
+from bowerbird.demo.features import Groups, features
 from bowerbird.learning.models.retrieval import (
     Candidates,
     best,
@@ -127,6 +127,7 @@ def judge(house: Shop, requests: Requests, candidates: Candidates) -> Judged:
 
 def candidate_features(
     house: Shop,
+    groups: Groups,
     events: dict[str, Timeline],
     promoted: Promotions,
     judged: Judged,
@@ -141,6 +142,7 @@ def candidate_features(
     household, at = judged.requests.user[request], judged.requests.at[request]
     return features(
         house,
+        groups,
         events,
         promoted,
         household=household,

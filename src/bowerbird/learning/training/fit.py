@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from bowerbird.learning.models.config import TransAct
 from bowerbird.learning.models.losses import binary_cross_entropy, listwise_softmax
-from bowerbird.learning.models.transact import Ranker, TransAct
+from bowerbird.learning.models.transact import Ranker
+from bowerbird.learning.training.config import Curve, Fit
 from bowerbird.learning.training.lists import Loss
 
 if TYPE_CHECKING:
@@ -21,28 +22,6 @@ if TYPE_CHECKING:
 
 Validate = Callable[[Ranker], Mapping[str, float]]
 OnProgress = Callable[[int, int, Mapping[str, float]], None]
-
-
-class Fit(msgspec.Struct, frozen=True):
-    """How a ranker is trained."""
-
-    epochs: int = 3
-    batch: int = 64  # lists
-    learning_rate: float = 2e-3
-    weight_decay: float = 1e-5
-    warmup: float = 0.1  # share of all steps
-    # A list's softmax counts it once, a point-wise loss is a mean over rows: far smaller steps.
-    pointwise_weight: float = 8.0
-    seed: int = 0
-    threads: int = 2
-
-
-class Curve(msgspec.Struct, frozen=True):
-    """One epoch: its mean training loss, and what validation measured after it."""
-
-    epoch: int
-    loss: float
-    metrics: dict[str, float]
 
 
 def fit(
