@@ -125,7 +125,7 @@ def features(
     ease: npt.NDArray[np.float64],
     knn: npt.NDArray[np.float64],
     period: npt.NDArray[np.bool_],
-    block: int = 400_000,
+    block: int = 150_000,
 ) -> Matrix:
     """float32 (rows, len(names(groups))): each row is one candidate item of one request.
 

@@ -288,7 +288,7 @@ def evaluation(job: Job) -> Made:
         for model, values in found.items():
             kept[f"{name}/{model}/all"] = values.every
             kept[f"{name}/{model}/new"] = values.new
-    lines += _ablations(house, fitted_history(), spec)
+    lines += _compared_ablations(house, spec)
     folder = Path(job.folder)
     (folder / "figures.json").write_text(json.dumps(lines, indent=1))
     np.savez_compressed(folder / "per_request.npz", **{k.replace("/", "|"): v for k, v in kept.items()})
@@ -298,11 +298,6 @@ def evaluation(job: Job) -> Made:
         if line["model"] == "ranker"
     }
     return Made(note={"figures": lines}, results={k: round(v, 3) for k, v in best.items()})
-
-
-def fitted_history() -> History:
-    """The sequence part of the ablations' rankers."""
-    return History()
 
 
 def _judge_window(
@@ -316,7 +311,7 @@ def _judge_window(
     request, item = judged.candidates.request, judged.candidates.item
     user, at = requests.user[request], requests.at[request]
     model, knn = house.weights(int(requests.at.min()))
-    refuse_leaks({"EASE": model.through, "ItemKNN": knn.through}, requests.at)
+    refuse_leaks({"EASE": model.fitted_through, "ItemKNN": knn.fitted_through}, requests.at)
     scores = baseline_scores(
         house.events, judged, model.scores(user, item, at), knn.scores(user, item, at)
     )
@@ -361,3 +356,93 @@ def _compared(
 
 def _interval(found: Any) -> dict[str, float]:
     return {"estimate": found.estimate, "low": found.low, "high": found.high}
+
+
+ABLATION_TRIPS, ABLATION_SIZE, ABLATION_TEST = 5000, 32, 1500
+"""Of the ablations: trips trained on, candidates a list, test trips."""
+
+
+def _compared_ablations(house: House, spec: Evaluation) -> list[dict[str, Any]]:
+    """Features and a lifelong sequence, each with and without the other, on the same lists.
+
+    A part of the trips, each with a part of the candidates, for each of the four: their
+    differences are the claim, not their levels.
+    """
+    start, end = house.split.test
+    visits = trips(house.shop.log, start, end)
+    some = np.sort(np.random.default_rng(2).permutation(len(visits))[:ABLATION_TEST])
+    test = visits.take(some)
+    found = _ablations(house, house.split.validation[0], test)
+    lines = []
+    for against in ("neither", "personal features"):
+        for line in _compared("ablation", found, test.user, spec, against=against):
+            lines.append(line)
+    return lines
+
+
+def _ablations(house: House, start: int, test: Requests) -> dict[str, PerRequest]:
+    from bowerbird.learning.models.ops.nearest import quantise
+    from bowerbird.learning.training.fit import fit, predict
+    from bowerbird.learning.training.lists import ActionTable
+
+    log, history = house.shop.log, History()
+    vectors = item_embeddings(
+        log,
+        [house.shop.item_type, house.shop.item_category],
+        through=start,
+        items=len(house.shop),
+    )
+    codes = quantise(vectors)
+    table = ActionTable.of(log, codes)
+    visits = trips(log, start, start + SPAN)
+    kept = np.sort(np.random.default_rng(1).permutation(len(visits))[:ABLATION_TRIPS])
+    judged = house.judged(visits.take(kept))
+    none = np.zeros(len(judged.label), dtype=bool)
+    chosen, index = training_rows(
+        judged, none, size=ABLATION_SIZE, positives=12, shown_share=0.0, seed=0
+    )
+    tell("ablations: selecting actions to train on")
+    train = _with_positions(house, judged, chosen, codes, history)
+    lists = training_lists(judged, chosen, index, train, period=False)
+    tested = house.judged(test)
+    tell("ablations: selecting actions to judge on")
+    held = _with_positions(house, tested, np.arange(len(tested.label)), codes, history)
+    every = np.arange(train.features.shape[1])
+    plain = np.array([at for at, name in enumerate(names(house.groups)) if not personal(name)])
+    found = {}
+    for name, columns, sequence in (
+        ("neither", plain, None),
+        ("sequence", plain, history),
+        ("personal features", every, None),
+        ("both", every, history),
+    ):
+        config = TransAct(features=len(columns), heads=HEADS[:2], history=sequence)
+        fitted, _ = fit(
+            config,
+            [replace(lists, rows=replace(train, features=train.features[:, columns]))],
+            Fit(epochs=4),
+            table=table,
+            on_progress=_told(f"ablation: {name}"),
+        )
+        some = replace(held, features=held.features[:, columns])
+        scores = predict(fitted, some, table=table, block=8192)
+        found[name] = per_request(tested, scores[:, 0], scores[:, 1])
+    return found
+
+
+def _with_positions(
+    house: House, judged: Judged, rows: npt.NDArray[np.int64], codes: Any, history: History
+) -> Rows:
+    """Rows with their selected actions."""
+    from bowerbird.learning.training.lists import Rows, select_positions
+
+    request, item = judged.candidates.request[rows], judged.candidates.item[rows]
+    requests = judged.requests
+    past = sequences(house.shop.log, requests.user, requests.at, cap=4193)
+    return Rows(
+        features=house.features(judged, rows, period=False),
+        item=item,
+        at=requests.at[request],
+        place=requests.place[request],
+        positions=select_positions(house.shop.log, codes, past, request, item, history),
+    )

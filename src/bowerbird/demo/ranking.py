@@ -12,7 +12,7 @@ from bowerbird.data.features.asof import evaluate
 from bowerbird.data.features.columns import Count, Decayed
 from bowerbird.data.samples.negatives import sample_lists
 from bowerbird.data.samples.sequences import ranges
-from bowerbird.demo.training_set import Judged
+from bowerbird.demo.training_set import POPULARITY, Judged
 from bowerbird.learning.models.retrieval import Candidates
 from bowerbird.learning.training.evaluation import ndcg
 from bowerbird.learning.training.lists import Lists, Loss, Rows, Target
@@ -41,7 +41,7 @@ def baseline_scores(
     at = judged.requests.at[request]
     keys = [judged.requests.user[request], item]
     own = evaluate({"n": Count(), "d": Decayed("90d")}, events["pair"], keys, at)
-    popularity = evaluate({"d": Decayed("28d")}, events["item"], [item], at)["d"]
+    popularity = evaluate({"d": POPULARITY}, events["item"], [item], at)["d"]
     return {
         "popular": popularity,
         "personal frequency": own["n"],

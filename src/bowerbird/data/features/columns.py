@@ -3,8 +3,8 @@
 A column says *what*; `asof.evaluate` computes it, in training and in the online feed alike.
 Windows and half-lives are written as text ("12h", "30d", "4w"). Times come out in days.
 
-A value that has nothing to be computed from is NaN (`Mean`, `First`, `Last`, `Since`, `Age`, `Interval`,
-`Ratio`); a count, a sum or a decayed sum of nothing is 0.
+A value that has nothing to be computed from is NaN (`Mean`, `First`, `Last`, `Since`, `Age`,
+`Interval`, `Ratio`); a count, a sum or a decayed sum of nothing is 0.
 """
 
 from __future__ import annotations

@@ -76,7 +76,7 @@ class Blend:
 
 @dataclass(frozen=True, eq=False)
 class ItemToItem:
-    """score(user, j) = sum over the user's actions a before `at` of w_a 2^(-age / h) weights[i_a, j].
+    """score(user, j) = sum over the user's actions a before `at` of w_a 2^(-age/h) weights[i_a, j].
 
     `items` (m,) are the items that have weights, ascending; any other item scores 0. `weights` is
     float32 (m, m). `fitted_through`: no action at or after this moment went into the weights.
@@ -177,7 +177,7 @@ def item_knn(
     firsts = replace(firsts, extra={"weight": np.ones(len(firsts))})
     chosen, gram = _gram(firsts, through, items)
     reach = np.sqrt(np.diag(gram))
-    weights = gram / (np.outer(reach, reach) + np.float32(shrink))
+    weights = (gram / (np.outer(reach, reach) + shrink)).astype(np.float32)
     weights[np.diag_indices_from(weights)] = 0.0
     if neighbours < len(chosen):
         least = np.partition(weights, -neighbours, axis=0)[-neighbours]

@@ -81,7 +81,8 @@ class Block(nn.Module):
             blocked, query, key.transpose(1, 2), alpha=1 / math.sqrt(x.shape[-1])
         ).softmax(dim=-1)
         x = self.norm_attention(x + attention @ value)
-        return self.norm_hidden(x + self.out(torch.relu(self.into(x))))
+        encoded: Tensor = self.norm_hidden(x + self.out(torch.relu(self.into(x))))
+        return encoded
 
 
 class Encoder(nn.Module):

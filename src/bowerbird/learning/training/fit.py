@@ -85,11 +85,13 @@ def predict(
 
 def _score(ranker: Ranker, rows: Rows, index: Tensor, table: ActionTable | None) -> Tensor:
     features = torch.from_numpy(rows.features[index.numpy()])
-    if ranker.encoder is None:
-        return ranker(features)
-    if table is None:
-        raise ValueError("a ranker with a history needs the table of actions; pass `table`")
-    return ranker(features, rows.tokens(index, table))
+    tokens = None
+    if ranker.encoder is not None:
+        if table is None:
+            raise ValueError("a ranker with a history needs the table of actions; pass `table`")
+        tokens = rows.tokens(index, table)
+    scores: Tensor = ranker(features, tokens)
+    return scores
 
 
 def _loss(
@@ -119,7 +121,7 @@ def _batches(
         (lists, chosen)
         for lists in sets
         if len(lists)
-        for chosen in torch.randperm(len(lists), generator=order).split(size)
+        for chosen in torch.split(torch.randperm(len(lists), generator=order), size)
     ]
     for place in torch.randperm(len(batches), generator=order).tolist():
         yield batches[place]
