@@ -17,6 +17,7 @@ from bowerbird.data.features.columns import (
     Count,
     Occasions,
     Since,
+    fields_of,
 )
 from bowerbird.data.samples.negatives import DISPLAYED, MAILED
 from bowerbird.demo.shop import week_of

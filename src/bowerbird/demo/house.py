@@ -18,7 +18,6 @@ from bowerbird.data.making import Job
 from bowerbird.data.samples.specs import TrainingSet
 from bowerbird.data.samples.splits import TimeSplit, last_windows
 from bowerbird.demo.features import Group, Groups, timelines
-from bowerbird.demo.ranking import part, per_request
 from bowerbird.demo.shop import promotion_index, shop, week_of
 from bowerbird.demo.training_set import Judged, Retrieval, candidate_features, judge, retrieve
 from bowerbird.learning.models.baselines import ItemToItem, ease, item_knn
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from bowerbird.data.samples.requests import Requests
-    from bowerbird.demo.ranking import PerRequest
 
 SPAN = 28 * DAY
 
@@ -120,17 +118,15 @@ def _opened(key: _Key) -> House:
 
 
 def specs(job: Job) -> list[Spec]:
-    """The specs that a job uses, its own too."""
-    kinds = {"TrainingSet": TrainingSet, "FeatureGroup": FeatureGroup}
-    return [
-        job.spec(kinds[envelope["kind"]], ref)
-        for ref, envelope in job.envelopes.items()
-        if envelope["kind"] in kinds
-    ]
+    """The training sets and feature groups that a job uses, its own too."""
+    found: list[Spec] = []
+    for ref, envelope in job.envelopes.items():
+        if envelope["kind"] == "TrainingSet":
+            found.append(job.spec(TrainingSet, ref))
+        elif envelope["kind"] == "FeatureGroup":
+            found.append(job.spec(FeatureGroup, ref))
+    return found
 
 
 def _group(spec: FeatureGroup) -> Group:
     return Group(tuple(_KEYS[part] for part in spec.key), spec.columns)
-
-
-__all__ = ["SPAN", "House", "PerRequest", "open_house", "part", "per_request", "specs"]

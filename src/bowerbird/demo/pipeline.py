@@ -286,12 +286,14 @@ def evaluation(job: Job) -> Made:
         found = _judge_window(house, fitted, requests, period=period)
         lines += _compared(name, found, requests.user, spec)
         for model, values in found.items():
-            kept[f"{name}/{model}/all"] = values.every
-            kept[f"{name}/{model}/new"] = values.new
+            kept[f"{name}|{model}|all"] = values.every
+            kept[f"{name}|{model}|new"] = values.new
     lines += _compared_ablations(house, spec)
     folder = Path(job.folder)
     (folder / "figures.json").write_text(json.dumps(lines, indent=1))
-    np.savez_compressed(folder / "per_request.npz", **{k.replace("/", "|"): v for k, v in kept.items()})
+    np.savez_compressed(
+        folder / "per_request.npz", **{k.replace("/", "|"): v for k, v in kept.items()}
+    )
     best = {
         f"{line['protocol']}_{line['kind']}": line["ratio"]["estimate"]
         for line in lines
@@ -334,23 +336,24 @@ def _compared(
     spec: Evaluation,
     against: str | None = None,
 ) -> list[dict[str, Any]]:
-    lines = []
+    lines: list[dict[str, Any]] = []
     for kind, label in (("every", "all"), ("new", "discovery")):
         values = {model: getattr(result, kind) for model, result in found.items()}
         means = {m: float(np.nanmean(v)) for m, v in values.items() if m != "ranker"}
         best = against or max(means, key=lambda name: means[name])
-        for row in compare(protocol, values, households, against=best, seed=spec.seed):
-            lines.append(
-                {
-                    "protocol": protocol,
-                    "kind": label,
-                    "model": row.model,
-                    "against": best,
-                    "ndcg": _interval(row.ndcg),
-                    "difference": _interval(row.difference),
-                    "ratio": _interval(row.ratio),
-                }
-            )
+        rows = compare(protocol, values, households, against=best, seed=spec.seed)
+        lines += [
+            {
+                "protocol": protocol,
+                "kind": label,
+                "model": row.model,
+                "against": best,
+                "ndcg": _interval(row.ndcg),
+                "difference": _interval(row.difference),
+                "ratio": _interval(row.ratio),
+            }
+            for row in rows
+        ]
     return lines
 
 
@@ -373,11 +376,11 @@ def _compared_ablations(house: House, spec: Evaluation) -> list[dict[str, Any]]:
     some = np.sort(np.random.default_rng(2).permutation(len(visits))[:ABLATION_TEST])
     test = visits.take(some)
     found = _ablations(house, house.split.validation[0], test)
-    lines = []
-    for against in ("neither", "personal features"):
-        for line in _compared("ablation", found, test.user, spec, against=against):
-            lines.append(line)
-    return lines
+    return [
+        line
+        for against in ("neither", "personal features")
+        for line in _compared("ablation", found, test.user, spec, against=against)
+    ]
 
 
 def _ablations(house: House, start: int, test: Requests) -> dict[str, PerRequest]:

@@ -7,7 +7,7 @@ weights, neighbours and tables of one release, whatever is made live later.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import msgspec
 
