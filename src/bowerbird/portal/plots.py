@@ -227,19 +227,29 @@ def _recall_scale(recalls: Iterable[float]) -> Scale:
 
 
 def _chosen(point: Point, dots: Sequence[tuple[float, float]], plane: _Plane) -> str:
-    """The name of the chosen one, on the side where it covers the fewest dots."""
-    label = f"chosen: {point.label}"
+    """The name of the chosen one, in two lines, where it covers the fewest dots.
+
+    A plot stretches, so a place is judged as if the plot were as wide as on a telephone, then as on
+    a desk.
+    """
     x, y = plane.place(point)
-    width = 7 * len(label) / 640  # of a plot of some 640 pixels
-    sides = []
-    for place, down in (("start", -12), ("start", 24), ("end", -12), ("end", 24)):
-        left = x + 0.02 if place == "start" else x - 0.02 - width
-        line = y + down
-        covered = sum(left - 0.01 < a < left + width + 0.01 and -16 < b - line < 8 for a, b in dots)
-        outside = 100 * (left < 0 or left + width > 1 or not -6 < line < plane.height)
-        sides.append((covered + outside, place, line))
-    _, anchor, line = min(sides, key=lambda side: side[0])
-    return _text(x, line, label, "chosen", anchor=anchor, dx=12 if anchor == "start" else -12)
+    sides = [(anchor, y + down) for down in (-22, 24) for anchor in ("start", "end")]
+
+    def covered(anchor: str, top: float) -> int:
+        worse = 0
+        for pixels in (270, 900):
+            reach, width = 12 / pixels, 7.2 * len(point.label) / pixels
+            left = x + reach if anchor == "start" else x - reach - width
+            outside = left < 0 or left + width > 1 or not 0 < top < plane.height - 15
+            hit = sum(left < a < left + width and -14 < b - top < 22 for a, b in dots)
+            worse += hit + 100 * outside
+        return worse
+
+    anchor, top = min(sides, key=lambda side: covered(*side))
+    dx = 12 if anchor == "start" else -12
+    return _text(x, top, "chosen", "tick strong", anchor=anchor, dx=dx) + _text(
+        x, top + 14, point.label, "chosen", anchor=anchor, dx=dx
+    )
 
 
 def family(point: Point) -> str:
