@@ -182,7 +182,12 @@ def ranker(job: Job) -> Made:
     torch.save(fitted.state_dict(), folder / "weights.pt")
     (folder / "config.json").write_bytes(msgspec.json.encode(config))
     return Made(
-        note={"validated": _curves(validated), "curves": _curves(curves), "seed": spec.fit.seed},
+        note={
+            "validated": _curves(validated),
+            "curves": _curves(curves),
+            "seed": spec.fit.seed,
+            "threads": spec.fit.threads,
+        },
         results={
             "rows": sum(len(lists.rows) for lists in sets),
             **{f"validation_{k}": round(v, 4) for k, v in validated[-1].metrics.items()},
@@ -281,7 +286,7 @@ def evaluation(job: Job) -> Made:
         "household": (periods(house.shop.log, start, SPAN), True),
     }
     lines: list[dict[str, Any]] = []
-    kept: dict[str, npt.NDArray[np.float64]] = {}
+    kept: dict[str, Any] = {}
     for name, (requests, period) in protocols.items():
         found = _judge_window(house, fitted, requests, period=period)
         lines += _compared(name, found, requests.user, spec)
@@ -291,9 +296,7 @@ def evaluation(job: Job) -> Made:
     lines += _compared_ablations(house, spec)
     folder = Path(job.folder)
     (folder / "figures.json").write_text(json.dumps(lines, indent=1))
-    np.savez_compressed(
-        folder / "per_request.npz", **{k.replace("/", "|"): v for k, v in kept.items()}
-    )
+    np.savez_compressed(folder / "per_request.npz", **kept)
     best = {
         f"{line['protocol']}_{line['kind']}": line["ratio"]["estimate"]
         for line in lines
@@ -348,6 +351,8 @@ def _compared(
                 "kind": label,
                 "model": row.model,
                 "against": best,
+                "requests": int(np.isfinite(values[row.model]).sum()),
+                "households": len(np.unique(households)),
                 "ndcg": _interval(row.ndcg),
                 "difference": _interval(row.difference),
                 "ratio": _interval(row.ratio),

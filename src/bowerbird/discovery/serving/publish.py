@@ -24,7 +24,7 @@ class Shown(msgspec.Struct, frozen=True):
 
     page: Page
     history: tuple[Purchase, ...]
-    bought_after: tuple[int, ...] = ()
+    next_trip: tuple[Purchase, ...] | None = None
 
 
 def publish(job: Job) -> Made:
@@ -35,7 +35,7 @@ def publish(job: Job) -> Made:
         Shown(
             page=opened.page(household, spec.page),
             history=tuple(opened.history(household, 60)),
-            bought_after=tuple(opened.bought_after(household)),
+            next_trip=tuple(opened.next_trip(household)),
         )
         for household in opened.examples(spec.show)
     ]
@@ -54,7 +54,7 @@ class ShowingReader(FeedReader, Protocol):
 
     def examples(self, count: int) -> list[int]: ...
 
-    def bought_after(self, household: int) -> list[int]: ...
+    def next_trip(self, household: int) -> list[Purchase]: ...
 
 
 def open_reader(job: Job) -> ShowingReader:
