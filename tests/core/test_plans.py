@@ -226,8 +226,10 @@ def wanted(draw: st.DrawFn) -> list[Want]:
         reads = draw(
             st.lists(st.sampled_from(NAMES[:number]), unique=True) if number else st.just([])
         )
-        for cell in draw(st.sampled_from([(WHOLE,), ("d=1", "d=2")])):
-            wants.append(Want(name, "x.make", {"kind": name}, cell=cell, reads=tuple(reads)))
+        cells = draw(st.sampled_from([(WHOLE,), ("d=1", "d=2")]))
+        wants += [
+            Want(name, "x.make", {"kind": name}, cell=cell, reads=tuple(reads)) for cell in cells
+        ]
     return draw(st.permutations(wants))
 
 

@@ -6,6 +6,7 @@ fails with the same words everywhere.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
 import importlib
@@ -113,10 +114,8 @@ def _give_back_memory() -> None:
     arrow = sys.modules.get("pyarrow")
     if arrow is not None:
         arrow.default_memory_pool().release_unused()
-    try:
+    with contextlib.suppress(OSError, AttributeError):  # not glibc: its own ways must do
         ctypes.CDLL(None).malloc_trim(0)
-    except (OSError, AttributeError):  # not glibc: its own ways must do
-        pass
 
 
 def told(raised: BaseException) -> BowerbirdError:
