@@ -366,15 +366,16 @@ def _interval(found: Any) -> dict[str, float]:
     return {"estimate": found.estimate, "low": found.low, "high": found.high}
 
 
-ABLATION_TRIPS, ABLATION_SIZE, ABLATION_TEST = 5000, 32, 1500
+ABLATION_TRIPS, ABLATION_SIZE, ABLATION_TEST = 4000, 32, 1500
 """Of the ablations: trips trained on, candidates a list, test trips."""
 
 
 def _compared_ablations(house: House, spec: Evaluation) -> list[dict[str, Any]]:
     """Features and a lifelong sequence, each with and without the other, on the same lists.
 
-    A part of the trips, each with a part of the candidates, for each of the four: their
-    differences are the claim, not their levels.
+    A part of the trips, each with a part of the candidates, for each of the four, and a smaller
+    encoder than `History`'s own, to fit the demo's minutes: their differences are the claim, not
+    their levels.
     """
     start, end = house.split.test
     visits = trips(house.shop.log, start, end)
@@ -393,7 +394,7 @@ def _ablations(house: House, start: int, test: Requests) -> dict[str, PerRequest
     from bowerbird.learning.training.fit import fit, predict
     from bowerbird.learning.training.lists import ActionTable
 
-    log, history = house.shop.log, History()
+    log, history = house.shop.log, History(nearest=12, recent=4, layers=1)
     vectors = item_embeddings(
         log,
         [house.shop.item_type, house.shop.item_category],
@@ -428,7 +429,7 @@ def _ablations(house: House, start: int, test: Requests) -> dict[str, PerRequest
         fitted, _ = fit(
             config,
             [replace(lists, rows=replace(train, features=train.features[:, columns]))],
-            Fit(epochs=4),
+            Fit(epochs=3),
             table=table,
             on_progress=_told(f"ablation: {name}"),
         )
