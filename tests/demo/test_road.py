@@ -98,10 +98,8 @@ def test_a_changed_spec_makes_only_what_it_affects(shop: Path) -> None:
     feed.write_text(before.replace("k=50,", "k=40,"))
     plan = json.loads(bowerbird(shop, "plan", "--json").stdout)
     feed.write_text(before)
-    assert [step["target"] for step in plan["steps"]] == [
-        "neighbors:shop/similar",
-        "feed:shop/home",
-    ]
+    targets = [step["target"] for step in plan["steps"]]
+    assert targets == ["neighbors:shop/similar", "feed:shop/home"]
     assert plan["steps"][0]["reason"] == "stale: Neighbors.k: 50 → 40"
 
 
