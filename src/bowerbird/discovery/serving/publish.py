@@ -11,10 +11,11 @@ from typing import Protocol
 
 import msgspec
 
+from bowerbird.core.errors import RefError
 from bowerbird.core.functions import load
 from bowerbird.core.steps import Home
 from bowerbird.data.making import Job, Made
-from bowerbird.discovery.serving.page import FeedReader, Page, Purchase
+from bowerbird.discovery.serving.page import FeedReader, Page, PageItem, Purchase
 from bowerbird.discovery.serving.specs import Feed
 from bowerbird.workspace.releases import open_log
 
@@ -69,3 +70,25 @@ def published(home: Home, ref: str) -> tuple[str, Job, list[Shown]]:
     job = msgspec.json.decode(release.files.path("job.json").read_bytes(), type=Job)
     pages = msgspec.json.decode(release.files.path("pages.json").read_bytes(), type=list[Shown])
     return release.version, msgspec.structs.replace(job, home=home), pages
+
+
+def item_of(home: Home, ref: str, household: int, product: int) -> PageItem:
+    """An item of a household's page, from the pages kept with the release or made now.
+
+    Raises `RefError` if the product is not on the page.
+    """
+    _, job, pages = published(home, ref)
+    page = next((one.page for one in pages if one.page.household == household), None)
+    if page is None:
+        page = open_reader(job).page(household, job.spec(Feed).page)
+    for item in page.items:
+        if item.product.product_id == product:
+            return item
+    on = ", ".join(str(item.product.product_id) for item in page.items[:8])
+    raise RefError(
+        f"product {product} is not on the page of household {household}",
+        expected=f"one of: {on}…",
+        fix=f"bowerbird why {ref}#{household}/{page.items[0].product.product_id}"
+        if page.items
+        else "bowerbird why " + ref,
+    )
