@@ -43,10 +43,14 @@ def version() -> None:
     print(__version__)
 
 
+# Typer brings a Click of its own: the root of its errors has no public name.
+_USAGE: type[typer.BadParameter] = next(
+    kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException"
+)
+
+
 def main() -> None:
     """The entry point: no traceback reaches a person for a mistake of theirs."""
-    import click
-
     from bowerbird.cli import commands  # noqa: F401 - it adds its commands to `app`
 
     try:
@@ -56,13 +60,10 @@ def main() -> None:
 
         screen.error(error)
         sys.exit(error.exit_code)
-    except click.exceptions.NoArgsIsHelpError as error:
+    except _USAGE as error:
         error.show()
         sys.exit(2)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(2)
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         print("interrupted; the same command goes on from here", file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:
