@@ -16,7 +16,7 @@ from threading import Event as Flag
 
 from bowerbird.core.clock import Clock, SystemClock
 from bowerbird.core.engine import Engine
-from bowerbird.core.errors import RefError, RunInProgressError, WorkspaceError
+from bowerbird.core.errors import RefError, RunInProgressError, UserError, WorkspaceError
 from bowerbird.core.plans import Allowed, Plan, Want, make_plan
 from bowerbird.core.registry import Registry
 from bowerbird.core.rollback import plan_rollback
@@ -89,7 +89,14 @@ class Workspace:
     def wants(self) -> list[Want]:
         """What every spec of the project wants made."""
         specs = {ref: declared.spec for ref, declared in self.specs.items()}
-        return [want for spec in specs.values() for want in self.registry.wants(spec, specs)]
+        wants: list[Want] = []
+        for ref, declared in self.specs.items():
+            try:
+                wants += self.registry.wants(declared.spec, specs)
+            except UserError as error:
+                error.where = error.where or f"{declared.where}: {ref}"
+                raise
+        return wants
 
     def survey(self, wants: Sequence[Want], made: Mapping[str, str]) -> dict[str, Read]:
         """What every target holds now: of the wants, and of what earlier runs made."""
