@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import Event as Flag
 from types import FrameType
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,7 +18,9 @@ from bowerbird.cli.main import app
 from bowerbird.core.errors import RefError, UserError
 from bowerbird.core.plans import Allowed, Plan
 from bowerbird.core.runs import RunRecord, RunState, StepState
-from bowerbird.workspace.workspace import Workspace
+
+if TYPE_CHECKING:
+    from bowerbird.workspace.workspace import Workspace
 
 Json = Annotated[bool, typer.Option("--json", help="print for programs")]
 Refs = Annotated[list[str] | None, typer.Option(help="a ref; may be given several times")]
