@@ -221,15 +221,12 @@ NAMES = [f"table:a/t{number}" for number in range(6)]
 @st.composite
 def wanted(draw: st.DrawFn) -> list[Want]:
     """Wants without a circle, in any order; some targets have two cells."""
-    wants = []
+    wants: list[Want] = []
     for number, name in enumerate(NAMES):
-        reads = draw(
-            st.lists(st.sampled_from(NAMES[:number]), unique=True) if number else st.just([])
-        )
+        reads = draw(st.lists(st.sampled_from(NAMES[:number] or [""]), unique=True))
         cells = draw(st.sampled_from([(WHOLE,), ("d=1", "d=2")]))
-        wants += [
-            Want(name, "x.make", {"kind": name}, cell=cell, reads=tuple(reads)) for cell in cells
-        ]
+        known = tuple(ref for ref in reads if ref)
+        wants += [Want(name, "x.make", {"kind": name}, cell=cell, reads=known) for cell in cells]
     return draw(st.permutations(wants))
 
 

@@ -18,7 +18,9 @@ from bowerbird.cli.main import app
 from bowerbird.core.errors import RefError, UserError
 from bowerbird.core.plans import Allowed, Plan
 from bowerbird.core.runs import RunRecord, RunState, StepState
-from bowerbird.workspace.workspace import Workspace
+
+if TYPE_CHECKING:
+    from bowerbird.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
     from bowerbird.discovery.serving.page import PageItem

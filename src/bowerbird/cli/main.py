@@ -7,6 +7,7 @@ be; 130 interrupted.
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated
 
@@ -43,10 +44,14 @@ def version() -> None:
     print(__version__)
 
 
+# Typer brings a Click of its own: the root of its errors has no public name.
+_USAGE: type[typer.BadParameter] = next(
+    kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException"
+)
+
+
 def main() -> None:
     """The entry point: no traceback reaches a person for a mistake of theirs."""
-    import click
-
     from bowerbird.cli import commands, commands_demo  # noqa: F401 - they add to `app`
 
     try:
@@ -56,17 +61,14 @@ def main() -> None:
 
         screen.error(error)
         sys.exit(error.exit_code)
-    except click.exceptions.NoArgsIsHelpError as error:
+    except _USAGE as error:
         error.show()
         sys.exit(2)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(2)
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         print("interrupted; the same command goes on from here", file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:
-        # Whoever read our output has seen enough.
-        sys.stderr.close()
+        # Whoever read our output has seen enough; what is still to be flushed goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     sys.exit(code or 0)

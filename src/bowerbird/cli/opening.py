@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -14,7 +14,9 @@ from bowerbird.core.errors import SettingsError
 from bowerbird.core.runs import Journal
 from bowerbird.rooms import registry
 from bowerbird.workspace.settings import Loaded, find_project, load_settings
-from bowerbird.workspace.workspace import Workspace
+
+if TYPE_CHECKING:
+    from bowerbird.workspace.workspace import Workspace
 
 
 class Where(msgspec.Struct):
@@ -38,7 +40,11 @@ def opened(
     flags: dict[str, Any] | None = None, listeners: Sequence[Journal] = ()
 ) -> Iterator[Workspace]:
     """The workspace of the project in which the user stands, closed at the end."""
-    workspace = Workspace(settings(flags), registry(), open_engine, listeners=listeners)
+    loaded = settings(flags)
+    # Late: it brings the database's library, which no command that only shows text needs.
+    from bowerbird.workspace.workspace import Workspace
+
+    workspace = Workspace(loaded, registry(), open_engine, listeners=listeners)
     try:
         yield workspace
     finally:

@@ -19,8 +19,24 @@ from bowerbird.core.errors import BowerbirdError
 from bowerbird.core.plans import Cost, Pinned, Plan, Step
 from bowerbird.core.runs import RunRecord, StepRecord, StepState
 
-out = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
-err = Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
+
+class Screen(Console):
+    """A terminal has a width and lines are wrapped to it; a pipe has none, and nothing is cut."""
+
+    def __init__(self, *, stderr: bool = False) -> None:
+        piped = not (sys.stderr if stderr else sys.stdout).isatty()
+        width = _ENDLESS if piped else None
+        super().__init__(stderr=stderr, highlight=False, soft_wrap=piped, width=width)
+
+    def on_broken_pipe(self) -> None:
+        """Rich would end the process as if a step had failed."""
+        raise BrokenPipeError
+
+
+_ENDLESS = 10_000
+
+out = Screen()
+err = Screen(stderr=True)
 
 _COLOURS = {
     StepState.DONE: "green",

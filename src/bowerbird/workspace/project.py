@@ -81,9 +81,9 @@ def _from_python(project: Path, root: Path) -> Iterable[Declared]:
         try:
             module = importlib.import_module(name)
         except BowerbirdError as error:
-            error.where = error.where or str(path.relative_to(project))
+            error.where = error.where or f"{path.relative_to(project)}{_line(error, path)}"
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise SpecError(
                 f"cannot be imported: {type(error).__name__}: {error}",
                 where=f"{path.relative_to(project)}{_line(error, path)}",
@@ -95,7 +95,7 @@ def _from_python(project: Path, root: Path) -> Iterable[Declared]:
                 yield Declared(_checked(value, where), where)
 
 
-def _line(error: Exception, path: Path) -> str:
+def _line(error: BaseException, path: Path) -> str:
     """``:12`` where the error left the user's file."""
     line = getattr(error, "lineno", None) if isinstance(error, SyntaxError) else None
     trace = error.__traceback__
@@ -117,7 +117,7 @@ def _checked(spec: Spec, where: str) -> Spec:
             problem[:1].lower() + problem[1:], where=f"{where}{at.rstrip('`')}"
         ) from None
     except BowerbirdError as error:
-        error.where = error.where or where
+        error.where = f"{where}: {error.where}" if error.where else where
         raise
     return spec
 
@@ -125,7 +125,11 @@ def _checked(spec: Spec, where: str) -> Spec:
 def _from_yaml(project: Path, root: Path, kinds: Kinds) -> Iterable[Declared]:
     for path in sorted([*root.rglob("*.yaml"), *root.rglob("*.yml")]):
         where = str(path.relative_to(project))
-        for spec in read_yaml(path.read_text(), kinds, where):
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise SpecError(f"not UTF-8: {error.reason}", where=where) from None
+        for spec in read_yaml(text, kinds, where):
             yield Declared(spec, where)
 
 

@@ -106,15 +106,18 @@ def load_settings(
     """Read a project's settings. Raises `SettingsError`, naming the file and the setting."""
     path = project / FILE
     try:
-        content = tomllib.loads(path.read_text())
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise SettingsError(f"cannot be read: {error.strerror}", where=str(path)) from None
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"not UTF-8: {error.reason}", where=str(path)) from None
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"not TOML: {error}", where=str(path)) from None
     _known(content, {"settings", "environments", "default_environment"}, str(path))
     name = environment or variables.get("BOWERBIRD_ENVIRONMENT")
     name = name or content.get("default_environment", "dev")
     environments = content.get("environments", {})
+    _table(environments, f"{path}: environments")
     if name not in environments and (environments or environment):
         raise SettingsError(
             f"no environment {name!r}",
@@ -161,9 +164,13 @@ def _described(kind: Any) -> str:
     return str(schema.get("description", ""))
 
 
-def _known(values: Any, known: set[str], where: str) -> None:
+def _table(values: Any, where: str) -> None:
     if not isinstance(values, Mapping):
         raise SettingsError("not a table of settings", where=where, expected="name = value")
+
+
+def _known(values: Any, known: set[str], where: str) -> None:
+    _table(values, where)
     for name in values.keys() - known:
         near = difflib.get_close_matches(name, known, n=1)
         raise SettingsError(

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from difflib import get_close_matches
@@ -16,7 +16,7 @@ from threading import Event as Flag
 
 from bowerbird.core.clock import Clock, SystemClock
 from bowerbird.core.engine import Engine
-from bowerbird.core.errors import RefError, RunInProgressError, WorkspaceError
+from bowerbird.core.errors import RefError, RunInProgressError, UserError, WorkspaceError
 from bowerbird.core.plans import Allowed, Plan, Want, make_plan
 from bowerbird.core.registry import Registry
 from bowerbird.core.rollback import plan_rollback
@@ -89,7 +89,14 @@ class Workspace:
     def wants(self) -> list[Want]:
         """What every spec of the project wants made."""
         specs = {ref: declared.spec for ref, declared in self.specs.items()}
-        return [want for spec in specs.values() for want in self.registry.wants(spec, specs)]
+        wants: list[Want] = []
+        for ref, declared in self.specs.items():
+            try:
+                wants += self.registry.wants(declared.spec, specs)
+            except UserError as error:
+                error.where = error.where or f"{declared.where}: {ref}"
+                raise
+        return wants
 
     def survey(self, wants: Sequence[Want], made: Mapping[str, str]) -> dict[str, Read]:
         """What every target holds now: of the wants, and of what earlier runs made."""
@@ -101,6 +108,8 @@ class Workspace:
         """The plan that makes what is there into what the specs want. Changes nothing."""
         wants, made = self.wants(), self.ledger.made()
         wanted = {want.target for want in wants}
+        for ref in sorted(allowed.replace_outside | allowed.release_held | allowed.drop):
+            _known(ref, wanted | made.keys())
         removed = {
             ref: f"{self.registry.step_kind(kind).target}.drop"
             for ref, kind in made.items()
@@ -123,15 +132,7 @@ class Workspace:
     def step_kind_of(self, ref: str) -> str:
         """The kind of the last step that wrote a target. Raises `RefError` if none did."""
         made = self.ledger.made()
-        if ref not in made:
-            near = get_close_matches(ref, made, n=1)
-            raise RefError(
-                f"no run has made {ref}",
-                expected=f"{near[0]}?"
-                if near
-                else f"one of: {', '.join(sorted(made)) or '(none)'}",
-                fix="bowerbird status",
-            )
+        _known(ref, made)
         return made[ref]
 
     # -- do --------------------------------------------------------------------------------------
@@ -210,3 +211,14 @@ class Workspace:
     def _target(self, step_kind: str, ref: str) -> Target:
         kind = self.registry.step_kind(step_kind).target
         return self.registry.target(kind, self.home, self.clock, ref)
+
+
+def _known(ref: str, made: Collection[str]) -> None:
+    if ref not in made:
+        near = get_close_matches(ref, made, n=1)
+        known = f"one of: {', '.join(sorted(made)) or '(none)'}"
+        raise RefError(
+            f"no run has made {ref}",
+            expected=f"{near[0]}?" if near else known,
+            fix="bowerbird status",
+        )

@@ -1,0 +1,116 @@
+"""A project in a folder of its own, and the command as a user runs it: a process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from bowerbird.workspace.new import make_project
+
+ROOT = Path(__file__).parents[2]
+PREFIX = "BOWERBIRD_"
+
+
+def environment(**variables: str) -> dict[str, str]:
+    """This process's, without what would steer Bowerbird or the terminal."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(PREFIX) and k != "FORCE_COLOR"}
+    path = [str(ROOT / "src"), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return (
+        kept
+        | {"PYTHONPATH": os.pathsep.join(path), "COLUMNS": "80", "LC_ALL": "C.UTF-8"}
+        | variables
+    )
+
+
+class Ended(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+class Project:
+    """A project whose specs a test writes; tasks run in threads, so that a command is quick."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        make_project(path)
+        toml = path / "bowerbird.toml"
+        toml.write_text(toml.read_text().replace("workers = 2", 'workers = 2\nengine = "threads"'))
+        self.specs()
+
+    def specs(self, **files: str) -> None:
+        """Write these specs (``tables_py="…"``), and no others."""
+        for path in (self.path / "specs").glob("*.*"):
+            path.unlink()
+        for name, text in files.items():
+            stem, _, suffix = name.rpartition("_")
+            (self.path / "specs" / f"{stem}.{suffix}").write_text(text, encoding="utf-8")
+
+    def command(self, *words: str) -> list[str]:
+        return [sys.executable, "-m", "bowerbird", *words]
+
+    def run(self, *words: str, timeout: float = 60, **variables: str) -> Ended:
+        ended = subprocess.run(
+            self.command(*words),
+            cwd=self.path,
+            env=environment(**variables),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+        return Ended(ended.returncode, ended.stdout, ended.stderr)
+
+    def start(self, *words: str, **variables: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            self.command(*words),
+            cwd=self.path,
+            env=environment(**variables),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+
+LETTERS = """
+import pyarrow as pa
+from bowerbird.lake import Table
+
+COUNT = 3
+
+def rows():
+    return pa.table({"id": list(range(COUNT))})
+
+letters = Table("shop/letters", schema={"id": "long"}, source=rows)
+"""
+TABLE = "table:shop/letters"
+
+
+@pytest.fixture
+def new_project(tmp_path: Path) -> Callable[[], Project]:
+    return lambda: Project(tmp_path / "shop")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """One project for all tests of a module that change none of its tables."""
+    return Project(tmp_path_factory.mktemp("cli") / "shop")
+
+
+@pytest.fixture(scope="module")
+def applied(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """One project with a table that was made, for tests that only look."""
+    made = Project(tmp_path_factory.mktemp("applied") / "shop")
+    made.specs(tables_py=LETTERS)
+    ended = made.run("apply")
+    assert ended.code == 0, ended.err
+    return made
