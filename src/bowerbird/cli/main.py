@@ -43,10 +43,12 @@ def version() -> None:
     print(__version__)
 
 
+_USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
+"""A mistyped command or option. Typer's own class or Click's: which one depends on its version."""
+
+
 def main() -> None:
     """The entry point: no traceback reaches a person for a mistake of theirs."""
-    import click
-
     from bowerbird.cli import commands, commands_demo  # noqa: F401 - they add to `app`
 
     try:
@@ -56,13 +58,10 @@ def main() -> None:
 
         screen.error(error)
         sys.exit(error.exit_code)
-    except click.exceptions.NoArgsIsHelpError as error:
-        error.show()
+    except _USAGE_ERROR as error:
+        error.show()  # type: ignore[attr-defined]
         sys.exit(2)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(2)
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         print("interrupted; the same command goes on from here", file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:

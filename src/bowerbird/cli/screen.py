@@ -19,8 +19,16 @@ from bowerbird.core.errors import BowerbirdError
 from bowerbird.core.plans import Cost, Pinned, Plan, Step
 from bowerbird.core.runs import RunRecord, StepRecord, StepState
 
-out = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
-err = Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
+
+def _console(*, stderr: bool) -> Console:
+    """A terminal's width on a terminal; in a pipe nothing is folded or cut."""
+    to_terminal = (sys.stderr if stderr else sys.stdout).isatty()
+    width = None if to_terminal else 10_000
+    return Console(stderr=stderr, highlight=False, soft_wrap=not to_terminal, width=width)
+
+
+out = _console(stderr=False)
+err = _console(stderr=True)
 
 _COLOURS = {
     StepState.DONE: "green",
