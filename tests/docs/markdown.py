@@ -21,7 +21,7 @@ _FILE = re.compile(r"# (?P<path>[\w.-]+(?:/[\w.-]+)*\.(?:py|toml|yaml|txt|csv))\
 
 @dataclass(frozen=True)
 class Block:
-    """One fenced block. by_hand: why it is not executed; path: the file that its first line names."""
+    """One fenced block. by_hand: why it is not executed. path: the file that it is to be."""
 
     page: str
     line: int

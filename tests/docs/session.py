@@ -39,7 +39,7 @@ def masked(text: str) -> str:
     lines = []
     for line in text.strip("\n").splitlines():
         for pattern, name in _MASKS:
-            line = re.sub(pattern, name, line)  # noqa: PLW2901
+            line = re.sub(pattern, name, line)
         lines.append(line)
     return "\n".join(lines)
 

@@ -21,7 +21,7 @@ import pytest
 from tests.docs.markdown import ROOT, Block, Page, pages
 from tests.docs.session import Session, agrees, commands
 
-BY_HAND = {"README.md": 2, "docs/guides/postgresql.md": 1}
+BY_HAND = {"README.md": 2, "docs/tour.md": 2, "docs/guides/postgresql.md": 1}
 
 LANGUAGES = {"python", "console", "output", "toml", "yaml", "text"}
 

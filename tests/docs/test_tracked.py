@@ -16,7 +16,7 @@ _HOSTS = (
 )
 _PLACES = re.compile(
     r"(?<![\w.])/(?:work|ro"
-    + r"ot|home|Users)/\w|https?://[^\s\"')]*/simple\b|--(?:extra-)?index-url[ =]\S*//"
+    r"ot|home|Users)/\w|https?://[^\s\"')]*/simple\b|--(?:extra-)?index-url[ =]\S*//"
 )
 
 
