@@ -56,9 +56,11 @@ def agrees(shown: str, said: str) -> bool:
 
 
 class Session:
-    """One bash in one folder, with an empty home."""
+    """One bash in one folder, with an empty home. commands_in: what is first on its path."""
 
-    def __init__(self, folder: Path, home: Path, variables: Mapping[str, str]) -> None:
+    def __init__(
+        self, folder: Path, home: Path, commands_in: Path, variables: Mapping[str, str]
+    ) -> None:
         kept = {key: value for key, value in os.environ.items() if key in ("LANG", "PYTHONPATH")}
         source, self._script = os.pipe()
         self._bash = subprocess.Popen(
@@ -72,7 +74,7 @@ class Session:
             env={
                 **kept,
                 "HOME": str(home),
-                "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
+                "PATH": f"{commands_in}:{Path(sys.executable).parent}:/usr/bin:/bin",
                 "USER": "you",
                 "LOGNAME": "you",
                 **variables,
