@@ -40,12 +40,17 @@ def demo(
             raise typer.Exit(record.state == RunState.FAILED or 4)
         elif not json:
             screen.run(record)
-        from bowerbird.portal.gathering import make_report
+        from bowerbird.portal.gathering import reached, report_view
+        from bowerbird.portal.report import write_report
 
-        page = make_report(workspace)
-        screen.as_json({"report": str(page), "run": record}) if json else screen.out.print(
-            f"report: {page}\nnext: cd {folder} && bowerbird up", markup=False
-        )
+        view = report_view(workspace)
+        page = write_report(view, target / "report")
+    if json:
+        screen.as_json({"report": str(page), "run": record})
+        return
+    for line in reached(view.goals):
+        screen.out.print(line, markup=False)
+    screen.out.print(f"report: {page}\nnext: cd {folder} && bowerbird up", markup=False)
 
 
 @app.command()

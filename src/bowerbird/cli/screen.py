@@ -69,6 +69,10 @@ def plan(shown: Plan) -> None:
             Text(_cost(step.cost), style="dim"),
             sep="",
         )
+    _notes(shown)
+
+
+def _notes(shown: Plan) -> None:
     for note in shown.notes:
         out.print(Text("   - ", style="yellow"), Text(f"{note.ref}: {note.text}"), sep="")
         if note.fix:
@@ -90,8 +94,10 @@ def explained(shown: Plan) -> None:
             out.print(f"     reads  {escape(ref)}  [dim]{source}[/dim]")
         base = step.base or "nothing yet"
         out.print(f"     writes {escape(step.target)}  [dim]on top of {base}[/dim]")
-    if shown.empty or shown.notes:
-        plan(Plan(notes=shown.notes))
+    if shown.empty:
+        plan(shown)
+    else:
+        _notes(shown)
 
 
 def _after(steps: tuple[str, ...]) -> str:

@@ -50,7 +50,7 @@ def decode(envelope: Any, kinds: Kinds, where: str = "spec") -> Spec:
             expected="apiVersion, kind, metadata and spec at the top",
         )
     kind = envelope.get("kind")
-    if kind not in kinds:
+    if not isinstance(kind, str) or kind not in kinds:
         raise SpecError(
             f"unknown kind {kind!r}",
             where=where,
@@ -68,14 +68,18 @@ def decode(envelope: Any, kinds: Kinds, where: str = "spec") -> Spec:
         raise SpecError(
             error.problem, where=f"{where}: metadata.name", expected=error.expected
         ) from None
-    spec.check()
+    try:
+        spec.check()
+    except SpecError as error:
+        error.where = f"{where}: {error.where}" if error.where else where
+        raise
     return spec
 
 
 def read_yaml(text: str, kinds: Kinds, where: str) -> Iterator[Spec]:
     """The specs of a YAML text of one or more documents; `where` is the file's name."""
     try:
-        documents = list(yaml.safe_load_all(text))
+        documents = list(yaml.load_all(text, _Loader))
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
@@ -88,6 +92,20 @@ def read_yaml(text: str, kinds: Kinds, where: str) -> Iterator[Spec]:
         if document is not None:
             place = where if len(documents) == 1 else f"{where} (document {number})"
             yield decode(document, kinds, place)
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe, and strict: of two fields with one name none may be dropped in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        names: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                if key.value in names:
+                    problem = f"{key.value!r} stands twice"
+                    raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+                names.add(key.value)
+        return super().construct_mapping(node, deep)
 
 
 def write_yaml(specs: Sequence[Spec]) -> str:
@@ -138,7 +156,7 @@ def _object(properties: Mapping[str, Any], required: Sequence[str]) -> dict[str,
 
 def _upcast(envelope: dict[str, Any], where: str) -> dict[str, Any]:
     while (version := envelope.get("apiVersion")) != API_VERSION:
-        if version not in UPCASTERS:
+        if not isinstance(version, str) or version not in UPCASTERS:
             raise SpecError(
                 f"apiVersion {version!r} is not known here", where=where, expected=API_VERSION
             )

@@ -5,6 +5,7 @@ Steps that run in one worker one after another share it: it is made once for the
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -92,7 +93,7 @@ class House:
 def open_house(job: Job) -> House:
     """The house of a job whose specs include a training set and its feature groups."""
     tables = next(spec for spec in specs(job) if isinstance(spec, TrainingSet))
-    groups = {spec.ref.name: _group(spec) for spec in specs(job) if isinstance(spec, FeatureGroup)}
+    groups = declared(spec for spec in specs(job) if isinstance(spec, FeatureGroup))
     pins = tuple(
         job.inputs[ref].version for ref in (tables.purchases, tables.products, tables.placements)
     )
@@ -128,5 +129,9 @@ def specs(job: Job) -> list[Spec]:
     return found
 
 
-def _group(spec: FeatureGroup) -> Group:
-    return Group(tuple(_KEYS[part] for part in spec.key), spec.columns)
+def declared(groups: Iterable[FeatureGroup]) -> Groups:
+    """Feature groups by name, their keys as the shop's arrays are named."""
+    return {
+        group.ref.name: Group(tuple(_KEYS[part] for part in group.key), group.columns)
+        for group in groups
+    }

@@ -182,7 +182,12 @@ def ranker(job: Job) -> Made:
     torch.save(fitted.state_dict(), folder / "weights.pt")
     (folder / "config.json").write_bytes(msgspec.json.encode(config))
     return Made(
-        note={"validated": _curves(validated), "curves": _curves(curves), "seed": spec.fit.seed},
+        note={
+            "validated": _curves(validated),
+            "curves": _curves(curves),
+            "seed": spec.fit.seed,
+            "threads": spec.fit.threads,
+        },
         results={
             "rows": sum(len(lists.rows) for lists in sets),
             **{f"validation_{k}": round(v, 4) for k, v in validated[-1].metrics.items()},
@@ -281,7 +286,7 @@ def evaluation(job: Job) -> Made:
         "household": (periods(house.shop.log, start, SPAN), True),
     }
     lines: list[dict[str, Any]] = []
-    kept: dict[str, npt.NDArray[np.float64]] = {}
+    kept: dict[str, Any] = {}
     for name, (requests, period) in protocols.items():
         found = _judge_window(house, fitted, requests, period=period)
         lines += _compared(name, found, requests.user, spec)
@@ -291,9 +296,7 @@ def evaluation(job: Job) -> Made:
     lines += _compared_ablations(house, spec)
     folder = Path(job.folder)
     (folder / "figures.json").write_text(json.dumps(lines, indent=1))
-    np.savez_compressed(
-        folder / "per_request.npz", **{k.replace("/", "|"): v for k, v in kept.items()}
-    )
+    np.savez_compressed(folder / "per_request.npz", **kept)
     best = {
         f"{line['protocol']}_{line['kind']}": line["ratio"]["estimate"]
         for line in lines
@@ -348,6 +351,8 @@ def _compared(
                 "kind": label,
                 "model": row.model,
                 "against": best,
+                "requests": int(np.isfinite(values[row.model]).sum()),
+                "households": len(np.unique(households)),
                 "ndcg": _interval(row.ndcg),
                 "difference": _interval(row.difference),
                 "ratio": _interval(row.ratio),
@@ -361,15 +366,16 @@ def _interval(found: Any) -> dict[str, float]:
     return {"estimate": found.estimate, "low": found.low, "high": found.high}
 
 
-ABLATION_TRIPS, ABLATION_SIZE, ABLATION_TEST = 5000, 32, 1500
+ABLATION_TRIPS, ABLATION_SIZE, ABLATION_TEST = 4000, 32, 1500
 """Of the ablations: trips trained on, candidates a list, test trips."""
 
 
 def _compared_ablations(house: House, spec: Evaluation) -> list[dict[str, Any]]:
     """Features and a lifelong sequence, each with and without the other, on the same lists.
 
-    A part of the trips, each with a part of the candidates, for each of the four: their
-    differences are the claim, not their levels.
+    A part of the trips, each with a part of the candidates, for each of the four, and a smaller
+    encoder than `History`'s own, to fit the demo's minutes: their differences are the claim, not
+    their levels.
     """
     start, end = house.split.test
     visits = trips(house.shop.log, start, end)
@@ -388,7 +394,7 @@ def _ablations(house: House, start: int, test: Requests) -> dict[str, PerRequest
     from bowerbird.learning.training.fit import fit, predict
     from bowerbird.learning.training.lists import ActionTable
 
-    log, history = house.shop.log, History()
+    log, history = house.shop.log, History(nearest=12, recent=4, layers=1)
     vectors = item_embeddings(
         log,
         [house.shop.item_type, house.shop.item_category],
@@ -423,7 +429,7 @@ def _ablations(house: House, start: int, test: Requests) -> dict[str, PerRequest
         fitted, _ = fit(
             config,
             [replace(lists, rows=replace(train, features=train.features[:, columns]))],
-            Fit(epochs=4),
+            Fit(epochs=3),
             table=table,
             on_progress=_told(f"ablation: {name}"),
         )

@@ -17,13 +17,14 @@ from bowerbird.data.features.columns import DAY, Decayed
 from bowerbird.data.making import Job
 from bowerbird.data.samples.requests import usual_place
 from bowerbird.demo.features import features
-from bowerbird.demo.house import SPAN, House, open_house
+from bowerbird.demo.house import House, open_house
 from bowerbird.demo.names import department_name, detail, product_name
 from bowerbird.demo.pipeline import load_ranker
 from bowerbird.demo.shop import week_of
 from bowerbird.discovery.neighbors.store import open_store
 from bowerbird.discovery.serving import Histories, PinnedFeed, Popular, Products, Promotions
 from bowerbird.discovery.serving.history import moment
+from bowerbird.discovery.serving.page import Purchase
 from bowerbird.discovery.serving.specs import Feed
 from bowerbird.learning.training.specs import Model
 
@@ -62,12 +63,19 @@ class ShopFeed(PinnedFeed):
         places = [int(len(order) * share) for share in np.linspace(0.08, 0.75, count)]
         return [int(order[place]) for place in places]
 
-    def bought_after(self, household: int) -> list[int]:
-        """Products that the household bought in the four weeks after the page."""
+    def next_trip(self, household: int) -> list[Purchase]:
+        """What the household bought on its first trip after the page was made."""
         house = self._house()
         start, log = house.split.test[0], house.shop.log
-        rows = (log.user == household) & (log.at >= start) & (log.at < start + SPAN)
-        return [int(one) for one in np.unique(house.shop.product_ids[log.item[rows]])]
+        later = np.flatnonzero((log.user == household) & (log.at >= start))
+        if not len(later):
+            return []
+        first = log.at[later].min()
+        items = np.unique(log.item[later[log.at[later] == first]])
+        return [
+            Purchase(self.products[int(house.shop.product_ids[item])], moment(int(first)))
+            for item in items
+        ]
 
     def _house(self) -> House:
         if self.house is None:

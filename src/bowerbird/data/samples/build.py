@@ -9,7 +9,7 @@ from bowerbird.data.making import Job, makes_table
 from bowerbird.data.samples.specs import TrainingSet
 from bowerbird.lake import Table
 
-BUILD = makes_table("bowerbird.data.samples.build:build")
+BUILD = makes_table("bowerbird.data.samples.build:build", cpus=2.0)
 
 
 def build(job: Job) -> tuple[Table, Any]:

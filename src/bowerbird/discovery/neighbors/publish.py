@@ -45,6 +45,9 @@ def publish(job: Job) -> Made:
             "chosen": msgspec.to_builtins(choice.index),
             "recall": msgspec.to_builtins(recall),
             "items": len(items),
+            "queries": spec.queries,
+            "k": min(10, spec.k),
+            "target_recall": spec.target_recall,
         },
         results={"rows": len(items), "recall": recall.recall},
     )

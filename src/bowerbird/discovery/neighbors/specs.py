@@ -31,4 +31,4 @@ def wants(spec: Neighbors, _specs: Mapping[str, Spec]) -> tuple[Want, ...]:
     return (want(spec, "neighbors.publish", reads=(spec.vectors,)),)
 
 
-PUBLISH = makes_release("bowerbird.discovery.neighbors.publish:publish")
+PUBLISH = makes_release("bowerbird.discovery.neighbors.publish:publish", cpus=2.0)

@@ -11,10 +11,11 @@ from typing import Protocol
 
 import msgspec
 
+from bowerbird.core.errors import RefError
 from bowerbird.core.functions import load
 from bowerbird.core.steps import Home
 from bowerbird.data.making import Job, Made
-from bowerbird.discovery.serving.page import FeedReader, Page, Purchase
+from bowerbird.discovery.serving.page import FeedReader, Page, PageItem, Purchase
 from bowerbird.discovery.serving.specs import Feed
 from bowerbird.workspace.releases import open_log
 
@@ -24,7 +25,7 @@ class Shown(msgspec.Struct, frozen=True):
 
     page: Page
     history: tuple[Purchase, ...]
-    bought_after: tuple[int, ...] = ()
+    next_trip: tuple[Purchase, ...] | None = None
 
 
 def publish(job: Job) -> Made:
@@ -35,7 +36,7 @@ def publish(job: Job) -> Made:
         Shown(
             page=opened.page(household, spec.page),
             history=tuple(opened.history(household, 60)),
-            bought_after=tuple(opened.bought_after(household)),
+            next_trip=tuple(opened.next_trip(household)),
         )
         for household in opened.examples(spec.show)
     ]
@@ -54,7 +55,7 @@ class ShowingReader(FeedReader, Protocol):
 
     def examples(self, count: int) -> list[int]: ...
 
-    def bought_after(self, household: int) -> list[int]: ...
+    def next_trip(self, household: int) -> list[Purchase]: ...
 
 
 def open_reader(job: Job) -> ShowingReader:
@@ -69,3 +70,25 @@ def published(home: Home, ref: str) -> tuple[str, Job, list[Shown]]:
     job = msgspec.json.decode(release.files.path("job.json").read_bytes(), type=Job)
     pages = msgspec.json.decode(release.files.path("pages.json").read_bytes(), type=list[Shown])
     return release.version, msgspec.structs.replace(job, home=home), pages
+
+
+def item_of(home: Home, ref: str, household: int, product: int) -> PageItem:
+    """An item of a household's page, from the pages kept with the release or made now.
+
+    Raises `RefError` if the product is not on the page.
+    """
+    _, job, pages = published(home, ref)
+    page = next((one.page for one in pages if one.page.household == household), None)
+    if page is None:
+        page = open_reader(job).page(household, job.spec(Feed).page)
+    for item in page.items:
+        if item.product.product_id == product:
+            return item
+    on = ", ".join(str(item.product.product_id) for item in page.items[:8])
+    raise RefError(
+        f"product {product} is not on the page of household {household}",
+        expected=f"one of: {on}…",
+        fix=f"bowerbird why {ref}#{household}/{page.items[0].product.product_id}"
+        if page.items
+        else "bowerbird why " + ref,
+    )

@@ -43,4 +43,4 @@ def wants(spec: Feed, specs: Mapping[str, Spec]) -> tuple[Want, ...]:
     return (want(spec, "feed.publish", reads=reads, uses=uses, calls=(spec.function,)),)
 
 
-PUBLISH = makes_release("bowerbird.discovery.serving.publish:publish")
+PUBLISH = makes_release("bowerbird.discovery.serving.publish:publish", cpus=2.0)

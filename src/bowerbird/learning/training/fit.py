@@ -133,3 +133,15 @@ def _sample(rows: Sequence[Rows], seed: int, most: int = 200_000) -> Tensor:
     share = min(1.0, most / max(sum(len(part) for part in rows), 1))
     kept = [part.features[np.flatnonzero(generator.random(len(part)) < share)] for part in rows]
     return torch.from_numpy(np.concatenate(kept))
+
+
+def weights(ranker: Ranker) -> dict[str, npt.NDArray[np.float32]]:
+    """A ranker's parameters and input statistics by name, as arrays that can be kept anywhere."""
+    return {name: value.numpy().copy() for name, value in ranker.state_dict().items()}
+
+
+def with_weights(config: TransAct, kept: Mapping[str, npt.NDArray[np.float32]]) -> Ranker:
+    """The ranker that `weights` was taken from; missing or surplus names are refused."""
+    ranker = Ranker(config)
+    ranker.load_state_dict({name: torch.from_numpy(value) for name, value in kept.items()})
+    return ranker.eval()

@@ -99,5 +99,5 @@ def _through(model: Model, specs: Mapping[str, Spec]) -> tuple[tuple[str, ...], 
 
 
 FIT_EMBEDDINGS = makes_release("bowerbird.learning.training.calling:embeddings")
-FIT = makes_release("bowerbird.learning.training.calling:model")
-JUDGE = makes_release("bowerbird.learning.training.calling:evaluation")
+FIT = makes_release("bowerbird.learning.training.calling:model", cpus=2.0)
+JUDGE = makes_release("bowerbird.learning.training.calling:evaluation", cpus=2.0)
