@@ -153,7 +153,7 @@ COMMANDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("rollback", TABLE, "--to", "12345"), (f"{TABLE} does not descend from", "12345"),
     ),
     "no version before": (("rollback", TABLE), ("has no earlier version",)),
-    "an item of no feed": (("why", f"{TABLE}#x"), ("expected: a ref",)),
+    "an item of no feed": (("why", f"{TABLE}#x"), ("names no item of a feed",)),
     "a project that there is not": (("--project", "nowhere", "plan"), ("nowhere",)),
     "an environment that there is not": (("-e", "prod", "plan"), ("no environment 'prod'",)),
     "a project that is there already": (("init",), ("is there already",)),
