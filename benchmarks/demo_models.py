@@ -1,6 +1,8 @@
 """The demo's models, end to end from the parquet files: figures, time and memory a stage.
 
-    python benchmarks/demo_models.py [--ablations] [--json FILE]
+    python benchmarks/demo_models.py [--validation] [--json FILE]
+
+`--validation` judges the whole validation window instead, with the fit that chose the settings.
 
 Settings are chosen on the validation window, by fits on the window before it. The model judged on
 the test window is then fitted anew, with the same settings, on the window before the test. Only
@@ -58,7 +60,7 @@ if TYPE_CHECKING:
     from bowerbird.learning.models.ops.nearest import Codes
 
 SPAN = 28 * DAY
-ABLATION_TRIPS, ABLATION_SIZE, ABLATION_TEST = 3000, 32, 1200
+ABLATION_TRIPS, ABLATION_SIZE, ABLATION_TEST = 5000, 32, 1500
 TRIPS = 8000  # sampled for training, of about 12,000 in a window
 
 
@@ -153,9 +155,11 @@ class Demo:
         half = SPAN // 2
         moments = np.arange(start + 2 * DAY, start + half + 1, 2 * DAY)
         recent = staggered(self.shop.log, moments, half, each=3)
+        # The oldest first: its item weights are then dropped for the newer ones.
+        oldest = self.lists(spread, period=True, seed=1)
         sets = [
             self.lists(visits.take(kept), period=False, seed=0),
-            self.lists(spread, period=True, seed=1),
+            oldest,
             self.lists(recent, period=True, seed=2),
         ]
         self.watch.lap(f"training set, {sum(len(s.rows) for s in sets)} rows")
@@ -217,11 +221,12 @@ def judge_window(
 def ablations(demo: Demo, start: int, test: Requests) -> dict[str, PerRequest]:
     """Features and a lifelong sequence, each with and without the other, on the same lists.
 
-    A quarter of the training lists and of their length, and every candidate of a sample of test
-    trips, for each of the four: their differences are the claim, not their levels.
+    Some of the training lists, shorter ones, and every candidate of a sample of test trips, for
+    each of the four: their differences are the claim, not their levels.
     """
     log = demo.shop.log
-    history = History()
+    # Smaller than the default, to fit the demo's minutes.
+    history = History(nearest=12, recent=4, layers=1)
     vectors = item_embeddings(
         log,
         [demo.shop.item_type, demo.shop.item_category],
@@ -263,7 +268,7 @@ def ablations(demo: Demo, start: int, test: Requests) -> dict[str, PerRequest]:
         ranker, _ = fit(
             config,
             [replace(lists, rows=replace(train, features=train.features[:, columns]))],
-            Fit(epochs=3),
+            Fit(epochs=4),
             table=table,
         )
         scores = predict(
@@ -322,9 +327,25 @@ def report(
     return lines
 
 
+def judge_split(
+    demo: Demo, ranker: Ranker, name: str, window: tuple[int, int]
+) -> list[dict[str, str]]:
+    """Both protocols on one window."""
+    lines = []
+    for protocol, requests, period in (
+        ("household", periods(demo.shop.log, window[0], SPAN), True),
+        ("trip", trips(demo.shop.log, *window), False),
+    ):
+        found = judge_window(demo, ranker, requests, period=period)
+        lines += report(f"{name}, per {protocol}", found, requests.user)
+        demo.watch.lap("intervals")
+    return lines
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--validation", action="store_true")
     options = parser.parse_args()
     # One allocator, so that what Arrow gives back serves NumPy again.
     pa.set_memory_pool(pa.system_memory_pool())
@@ -334,32 +355,27 @@ def main() -> None:
     how = Fit()
     measure = validation(demo)
     sets = demo.training(demo.split.training()[0][0])
-    _, curves = fit(config, sets, how, validate=measure)
+    ranker, curves = fit(config, sets, how, validate=measure)
     for curve in curves:
         print(f"  epoch {curve.epoch}: loss {curve.loss:.4f} {curve.metrics}")
     watch.lap("fit, validated by epoch")
     del sets, measure
     gc.collect()
-    sets = demo.training(demo.split.validation[0])
-    ranker, _ = fit(config, sets, how)
-    watch.lap("fit for the test window")
-    del sets
-    gc.collect()
-    start, end = demo.split.test
-    lines = []
-    for name, requests, period in (
-        ("household", periods(demo.shop.log, start, SPAN), True),
-        ("trip", trips(demo.shop.log, start, end), False),
-    ):
-        found = judge_window(demo, ranker, requests, period=period)
-        lines += report(f"test, per {name}", found, requests.user)
-        watch.lap("intervals")
-    generator = np.random.default_rng(2)
-    visits = trips(demo.shop.log, start, end)
-    some = visits.take(np.sort(generator.permutation(len(visits))[:ABLATION_TEST]))
-    found = ablations(demo, demo.split.validation[0], some)
-    lines += report("ablation, per trip", found, some.user, against="neither")
-    lines += report("ablation, per trip", found, some.user, against="personal features")
+    if options.validation:
+        lines = judge_split(demo, ranker, "validation", demo.split.validation)
+    else:
+        sets = demo.training(demo.split.validation[0])
+        ranker, _ = fit(config, sets, how)
+        watch.lap("fit for the test window")
+        del sets
+        gc.collect()
+        lines = judge_split(demo, ranker, "test", demo.split.test)
+        visits = trips(demo.shop.log, *demo.split.test)
+        order = np.random.default_rng(2).permutation(len(visits))
+        some = visits.take(np.sort(order[:ABLATION_TEST]))
+        found = ablations(demo, demo.split.validation[0], some)
+        for against in ("neither", "personal features"):
+            lines += report("ablation, per trip", found, some.user, against=against)
     total = {key: sum(float(lap[key]) for lap in watch.laps) for key in ("wall_s", "cpu_s")}
     print(f"\ntotal: wall {total['wall_s']:.0f} s, cpu {total['cpu_s']:.0f} s", file=sys.stdout)
     if options.json:
