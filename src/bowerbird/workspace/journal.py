@@ -85,11 +85,11 @@ class WorkspaceJournal:
         query = sa.select(SPANS).where(SPANS.c.trace_id == _trace(run_id)).order_by(SPANS.c.number)
         with self._database.read() as connection:
             rows = connection.execute(query).mappings().all()
+        fields = Span.__struct_fields__
         return [
-            msgspec.convert(
-                {**{k: v for k, v in row.items() if k != "number"}}
-                | {"attributes": json.loads(row["attributes"])},
-                Span,
+            Span(
+                **{field: row[field] for field in fields if field != "attributes"}
+                | {"attributes": json.loads(row["attributes"])}
             )
             for row in rows
         ]
