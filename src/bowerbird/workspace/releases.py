@@ -165,7 +165,9 @@ class ReleaseLog:
         while at is not None:
             chain.append(entries[at])
             at = parents[at]
-        return History(tuple(chain))
+        known = {entry.token for entry in chain}
+        others = (entry.token for entry in entries.values() if entry.token is not None)
+        return History(tuple(chain), elsewhere=frozenset(others) - known)
 
 
 def open_target(home: Home, clock: Clock, ref: str) -> LogTarget:
