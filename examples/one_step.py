@@ -33,11 +33,12 @@ alphabet = Table(
 
 def bowerbird(*words: str, die_at: str = "") -> None:
     """Run a command as a user would; `die_at` names the fault point at which it is killed."""
-    print(f"\n$ bowerbird {' '.join(words)}" + (f"    (killed at {die_at})" if die_at else ""))
+    killed = f"    (killed at {die_at})" if die_at else ""
+    print(f"\n$ bowerbird {' '.join(words)}{killed}", flush=True)
     fault = {"BOWERBIRD_FAULT": die_at} if die_at else {}
     ended = subprocess.run([sys.executable, "-m", "bowerbird", *words], env=os.environ | fault)
     if ended.returncode:
-        print(f"(exit {ended.returncode})")
+        print(f"(exit {ended.returncode})", flush=True)
 
 
 with tempfile.TemporaryDirectory() as folder:

@@ -14,6 +14,11 @@ from bowerbird.core.registry import Registry
 STANDING = (
     "bowerbird.workspace.room:ROOM",
     "bowerbird.lake.room:ROOM",
+    "bowerbird.data.room:FEATURES",
+    "bowerbird.data.room:SAMPLES",
+    "bowerbird.learning.room:TRAINING",
+    "bowerbird.discovery.room:NEIGHBORS",
+    "bowerbird.discovery.room:SERVING",
 )
 
 PLANNED = {

@@ -22,6 +22,9 @@ from bowerbird.core.runs import RunRecord, RunState, StepState
 if TYPE_CHECKING:
     from bowerbird.workspace.workspace import Workspace
 
+if TYPE_CHECKING:
+    from bowerbird.discovery.serving.page import PageItem
+
 Json = Annotated[bool, typer.Option("--json", help="print for programs")]
 Refs = Annotated[list[str] | None, typer.Option(help="a ref; may be given several times")]
 
@@ -221,7 +224,7 @@ def why(
     json: Json = False,
 ) -> None:
     """Walk back from what is live to the source snapshots it was made from."""
-    from bowerbird.cli.reasons import show_reason
+    from bowerbird.cli.reasons import show_item, show_reason
     from bowerbird.workspace.why import why as reason_of
 
     with opening.opened() as workspace:
@@ -230,10 +233,27 @@ def why(
             record = workspace.ledger.run(workspace.ledger.find(ref))
             screen.as_json(record.plan) if json else screen.explained(record.plan)
             return
-        if item:
-            raise UserError("items of a feed come with the feed's room", expected="a ref")
+        shown = _feed_item(workspace, ref, item) if item else None
         found = reason_of(workspace, ref)
-        screen.as_json(found) if json else show_reason(found)
+        if json:
+            screen.as_json({"item": shown, "reason": found} if item else found)
+            return
+        if shown is not None:
+            show_item(shown)
+        show_reason(found)
+
+
+def _feed_item(workspace: Workspace, ref: str, item: str) -> PageItem:
+    """The item that ``household/product`` names on a feed's page."""
+    from bowerbird.discovery.serving.publish import item_of
+
+    household, _, product = item.partition("/")
+    if not ref.startswith("feed:") or not household.isdigit() or not product.isdigit():
+        raise UserError(
+            f"{ref}#{item} names no item of a feed",
+            expected="feed:namespace/name#household/product, both as numbers",
+        )
+    return item_of(workspace.home, ref, int(household), int(product))
 
 
 @app.command()

@@ -55,7 +55,7 @@ INTERRUPTED = 130
 
 def main() -> None:
     """The entry point: no traceback reaches a person for a mistake of theirs."""
-    from bowerbird.cli import commands  # noqa: F401 - it adds its commands to `app`
+    from bowerbird.cli import commands, commands_demo  # noqa: F401 - they add to `app`
 
     try:
         code = app(standalone_mode=False)

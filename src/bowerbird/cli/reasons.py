@@ -6,6 +6,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from bowerbird.cli.screen import ago, out
+from bowerbird.discovery.serving.page import PageItem
 from bowerbird.workspace.why import Reason
 
 
@@ -14,6 +15,19 @@ def show_reason(reason: Reason) -> None:
     tree = Tree(_line(reason), guide_style="dim")
     _grow(tree, reason)
     out.print(tree)
+
+
+def show_item(item: PageItem) -> None:
+    """Print why an item is on a page: its reasons, the sources that proposed it, its score."""
+    product = item.product
+    out.print(
+        Text.assemble((product.name, "bold"), f"  {product.department}, place {item.position}")
+    )
+    for reason in item.reasons:
+        out.print(Text(f"  {reason.text}"))
+    sources = ", ".join(f"{one.source} {one.score:.3g}" for one in item.sources)
+    score = "" if item.score is None else f"score {item.score:.3f}; "
+    out.print(Text(f"  {score}proposed by {sources}", style="dim"))
 
 
 def _grow(tree: Tree, reason: Reason) -> None:

@@ -95,7 +95,13 @@ def _a(thing: Any) -> str:
 
 
 def _project_of(function: Any) -> str:
-    return str(function.__module__).partition(".")[0]
+    """The package that a function's meaning follows names through: its own, the outermost.
+
+    Of this house, only the room: what other rooms do is held by their operators' revisions and by
+    golden results, or else every change anywhere in it would make every table anew.
+    """
+    parts = str(function.__module__).split(".")
+    return ".".join(parts[:2] if parts[0] == "bowerbird" else parts[:1])
 
 
 def _version(library: str, name: str) -> str:
@@ -172,7 +178,8 @@ class _Reach:
             self.code(type(value))
 
     def _ours(self, thing: Any) -> bool:
-        return str(thing.__module__).partition(".")[0] == self._project
+        module = str(thing.__module__)
+        return module == self._project or module.startswith(f"{self._project}.")
 
 
 def _followed(found: Any, path: tuple[str, ...]) -> Any:

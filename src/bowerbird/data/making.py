@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from bowerbird.core import codec, functions
-from bowerbird.core.engine import Outcome, Task
+from bowerbird.core.engine import Outcome, Resources, Task
 from bowerbird.core.meaning import Tree, tree_of
 from bowerbird.core.plans import Cost, Want
 from bowerbird.core.specs import Spec
@@ -97,31 +97,31 @@ def want(
     )
 
 
-def makes_table(call: str) -> StepKind:
-    """A step kind whose function returns (`Table` layout, Arrow rows)."""
+def makes_table(call: str, cpus: float = 1.0) -> StepKind:
+    """A step kind whose function returns (`Table` layout, Arrow rows). cpus: that it keeps busy."""
     return StepKind(
         target=TargetKind.TABLE,
-        tasks=lambda work: [_task("bowerbird.data.making:run_table", call, work)],
+        tasks=lambda work: [_task("bowerbird.data.making:run_table", call, work, cpus)],
         change=_table_change,
         inverse="table.rollback",
     )
 
 
-def makes_release(call: str) -> StepKind:
+def makes_release(call: str, cpus: float = 1.0) -> StepKind:
     """A step kind whose function writes files into ``job.folder`` and returns `Made`."""
     return StepKind(
         target=TargetKind.RELEASE,
-        tasks=lambda work: [_task("bowerbird.data.making:run_release", call, work)],
+        tasks=lambda work: [_task("bowerbird.data.making:run_release", call, work, cpus)],
         change=_release_change,
         inverse="release.rollback",
     )
 
 
-def _task(runner: str, call: str, work: Work) -> Task:
+def _task(runner: str, call: str, work: Work, cpus: float) -> Task:
     step = work.step
     envelopes = {**step.others, step.target: step.spec}
     job = Job(work.home, step.target, envelopes, dict(work.inputs), work.files)
-    return Task(step.target, runner, (call, job))
+    return Task(step.target, runner, (call, job), resources=Resources(cpus=cpus))
 
 
 def run_table(call: str, job: Job) -> Written:

@@ -13,18 +13,11 @@ import numpy.typing as npt
 
 from bowerbird.data.features.asof import Timeline, evaluate, timeline
 from bowerbird.data.features.columns import (
-    Age,
     Column,
     Count,
-    Decayed,
-    First,
-    Interval,
-    Last,
-    Mean,
     Occasions,
-    Ratio,
     Since,
-    Sum,
+    fields_of,
 )
 from bowerbird.data.samples.negatives import DISPLAYED, MAILED
 from bowerbird.demo.shop import week_of
@@ -37,94 +30,16 @@ Ints = npt.NDArray[np.int64]
 Matrix = npt.NDArray[np.float32]
 
 
+Groups = dict[str, "Group"]
+"""Name -> group. `DERIVED` features are computed from columns of the groups pair, pair_store, type,
+item, kind, store, store_item and household, as specs/features.py of the demo declares them."""
+
+
 class Group(msgspec.Struct, frozen=True):
     """Columns over the purchases that share a key; each part names a column of the query."""
 
     key: tuple[str, ...]
     columns: dict[str, Column]
-
-
-GROUPS: Final = {
-    "pair": Group(
-        ("household", "item"),
-        {
-            "n": Count(),
-            "n_30d": Count(over="30d"),
-            "n_90d": Count(over="90d"),
-            "d_10d": Decayed("10d"),
-            "d_30d": Decayed("30d"),
-            "d_90d": Decayed("90d"),
-            "since": Since(),
-            "age": Age(),
-            "interval": Interval(),
-            "quantity": Mean("quantity"),
-            "discount": Mean("discount"),
-            "first_trip": First("trip"),
-            "last_trip": Last("trip"),
-        },
-    ),
-    "pair_store": Group(
-        ("household", "store", "item"), {"n": Count(), "d_90d": Decayed("90d"), "since": Since()}
-    ),
-    "type": Group(
-        ("household", "type"),
-        {
-            "n": Count(),
-            "n_30d": Count(over="30d"),
-            "d_10d": Decayed("10d"),
-            "d_30d": Decayed("30d"),
-            "d_90d": Decayed("90d"),
-            "since": Since(),
-            "age": Age(),
-            "interval": Interval(),
-            "new": Sum("first"),
-        },
-    ),
-    "category": Group(
-        ("household", "category"),
-        {"n": Count(), "d_30d": Decayed("30d"), "d_90d": Decayed("90d"), "since": Since()},
-    ),
-    "type_maker": Group(
-        ("household", "type", "maker"), {"n": Count(), "d_90d": Decayed("90d"), "since": Since()}
-    ),
-    "maker": Group(("household", "maker"), {"n": Count(), "d_90d": Decayed("90d")}),
-    "department": Group(("household", "department"), {"n": Count(), "d_90d": Decayed("90d")}),
-    "household": Group(
-        ("household",),
-        {
-            "trips": Occasions(),
-            "trips_30d": Occasions(over="30d"),
-            "n": Count(),
-            "d_90d": Decayed("90d"),
-            "since": Since(),
-            "basket": Ratio(Count(over="90d"), Occasions(over="90d")),
-            "new": Ratio(Sum("first", over="90d"), Count(over="90d")),
-            "discount": Mean("discount", over="90d"),
-        },
-    ),
-    "item": Group(
-        ("item",),
-        {
-            "d_2d": Decayed("2d"),
-            "d_7d": Decayed("7d"),
-            "d_28d": Decayed("28d"),
-            "d_90d": Decayed("90d"),
-            "age": Age(),
-            "reach": Sum("first"),
-            "reach_28d": Sum("first", over="28d"),
-            "repeat": Mean("again"),
-            "gap": Ratio(Sum("gap"), Sum("again")),
-            "price": Mean("price", over="28d"),
-            "discount_7d": Mean("discount", over="7d"),
-            "discount": Mean("discount"),
-        },
-    ),
-    "store_item": Group(
-        ("store", "item"), {"d_7d": Decayed("7d"), "d_28d": Decayed("28d"), "since": Since()}
-    ),
-    "store": Group(("store",), {"d_7d": Decayed("7d"), "d_28d": Decayed("28d")}),
-    "kind": Group(("type",), {"d_7d": Decayed("7d"), "d_28d": Decayed("28d"), "reach": Sum("new")}),
-}
 
 
 def personal(name: str) -> bool:
@@ -141,7 +56,7 @@ PERSONAL_GROUPS: Final = frozenset(
 )
 
 
-def timelines(house: Shop) -> dict[str, Timeline]:
+def timelines(house: Shop, groups: Groups) -> dict[str, Timeline]:
     """Every group's events, sorted once; both training and serving ask these."""
     log = house.log
     columns = _columns(house, log.user, log.item, log.extra["store"].astype(np.int64))
@@ -159,8 +74,8 @@ def timelines(house: Shop) -> dict[str, Timeline]:
         "new": (before["n"] == 0).astype(np.float64),
     }
     found = {}
-    for name, group in GROUPS.items():
-        asked = {part for column in group.columns.values() for part in _fields(column)}
+    for name, group in groups.items():
+        asked = {part for column in group.columns.values() for part in fields_of(column)}
         found[name] = timeline(
             [columns[part] for part in group.key],
             log.at,
@@ -169,9 +84,9 @@ def timelines(house: Shop) -> dict[str, Timeline]:
     return found
 
 
-def names() -> list[str]:
+def names(groups: Groups) -> list[str]:
     """The feature columns of `features`, in order: "group.column"."""
-    declared = [f"{name}.{column}" for name, group in GROUPS.items() for column in group.columns]
+    declared = [f"{name}.{column}" for name, group in groups.items() for column in group.columns]
     return declared + list(DERIVED) + list(MODEL_SCORES) + list(REQUEST)
 
 
@@ -200,6 +115,7 @@ REQUEST: Final = ("request.period", "request.hour", "request.weekend")
 
 def features(
     house: Shop,
+    groups: Groups,
     events: dict[str, Timeline],
     promoted: Promotions,
     *,
@@ -210,18 +126,18 @@ def features(
     ease: npt.NDArray[np.float64],
     knn: npt.NDArray[np.float64],
     period: npt.NDArray[np.bool_],
-    block: int = 400_000,
+    block: int = 150_000,
 ) -> Matrix:
-    """float32 (rows, len(names())): each row is one candidate item of one request.
+    """float32 (rows, len(names(groups))): each row is one candidate item of one request.
 
     Missing values (never bought: no recency) stay NaN; the ranker's input layer fills them.
     """
-    matrix = np.empty((len(item), len(names())), dtype=np.float32)
+    matrix = np.empty((len(item), len(names(groups))), dtype=np.float32)
     for low in range(0, len(item), block):
         rows = slice(low, low + block)
         keys = _columns(house, household[rows], item[rows], store[rows])
         values: dict[str, npt.NDArray[np.float64]] = {}
-        for name, group in GROUPS.items():
+        for name, group in groups.items():
             asked = [keys[part] for part in group.key]
             for column, found in evaluate(group.columns, events[name], asked, at[rows]).items():
                 values[f"{name}.{column}"] = found
@@ -235,7 +151,7 @@ def features(
         values["request.hour"] = (local % 24).astype(np.float64)
         values["request.weekend"] = ((local // 24 + 3) % 7 >= 5).astype(np.float64)
         _derive(values)
-        for place, name in enumerate(names()):
+        for place, name in enumerate(names(groups)):
             matrix[rows, place] = values[name]
     return matrix
 
@@ -279,14 +195,3 @@ def _columns(house: Shop, household: Ints, item: Ints, store: Ints) -> dict[str,
         "maker": house.item_maker[item],
         "department": house.item_department[item],
     }
-
-
-def _fields(column: Column) -> list[str]:
-    match column:
-        case Ratio(numerator, denominator):
-            return _fields(numerator) + _fields(denominator)
-        case Sum(field, _) | Mean(field, _) | First(field) | Last(field):
-            return [field]
-        case Decayed(_, str() as field):
-            return [field]
-    return []

@@ -12,16 +12,16 @@ from bowerbird.data.features.asof import evaluate
 from bowerbird.data.features.columns import Count, Decayed
 from bowerbird.data.samples.negatives import sample_lists
 from bowerbird.data.samples.sequences import ranges
-from bowerbird.demo.training_set import Judged
+from bowerbird.demo.training_set import POPULARITY, Judged
 from bowerbird.learning.models.retrieval import Candidates
 from bowerbird.learning.training.evaluation import ndcg
-from bowerbird.learning.training.lists import Lists, Loss, Rows, Target
 from bowerbird.stats import intervals
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from bowerbird.data.features.asof import Timeline
+    from bowerbird.learning.training.lists import Lists, Rows
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -41,7 +41,7 @@ def baseline_scores(
     at = judged.requests.at[request]
     keys = [judged.requests.user[request], item]
     own = evaluate({"n": Count(), "d": Decayed("90d")}, events["pair"], keys, at)
-    popularity = evaluate({"d": Decayed("28d")}, events["item"], [item], at)["d"]
+    popularity = evaluate({"d": POPULARITY}, events["item"], [item], at)["d"]
     return {
         "popular": popularity,
         "personal frequency": own["n"],
@@ -121,6 +121,8 @@ def training_lists(judged: Judged, kept: Ints, index: Ints, rows: Rows, *, perio
     the validation weeks that gave .437 where the list-wise loss gave .414 (docs/log.md,
     2026-11-24); for trips it is the other way round.
     """
+    from bowerbird.learning.training.lists import Lists, Loss, Target
+
     stands = index >= 0
     label = judged.label[kept][index] & stands
     new = judged.new[kept][index] & stands

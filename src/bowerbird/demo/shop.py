@@ -50,13 +50,13 @@ class Shop:
 
 def shop(transactions: pa.Table, products: pa.Table) -> Shop:
     """From `transactions` (household_id, store_id, product_id, quantity, sales_value, retail_disc,
-    transaction_timestamp in UTC) and `products` (product_id, product_type, product_category,
+    at in UTC microseconds) and `products` (product_id, product_type, product_category,
     manufacturer_id, department, brand)."""
 
     def column(name: str) -> npt.NDArray[np.float64]:
         return np.asarray(transactions[name].to_numpy(), dtype=np.float64)
 
-    moments = pc.cast(transactions["transaction_timestamp"], pa.timestamp("us"), safe=False)
+    moments = transactions["at"]
     product_ids, item = np.unique(transactions["product_id"].to_numpy(), return_inverse=True)
     quantity = np.maximum(column("quantity"), 1.0)
     shelf = column("sales_value") + column("retail_disc")

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from bowerbird.data.features.asof import evaluate
-from bowerbird.data.features.columns import Count, Decayed
-from bowerbird.demo.features import features
+from bowerbird.data.features.columns import Column, Count, Decayed
+from bowerbird.demo.features import Groups, features
 from bowerbird.learning.models.retrieval import (
     Candidates,
     best,
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 Ints = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
+
+# Chosen on the validation weeks, as the other settings of the baselines; see docs/log.md.
+POPULARITY: Final = Decayed("20d")
 
 SOURCES: Final = (
     "history",  # the household's own, by decayed frequency
@@ -82,7 +85,7 @@ def retrieve(
 ) -> Candidates:
     """The union of the sources; every baseline's own best ten are among them."""
     request, item = had(house.firsts, requests)
-    columns = {"d": Decayed("90d"), "n": Count()}
+    columns: dict[str, Column] = {"d": Decayed("90d"), "n": Count()}
     keys = [requests.user[request], item]
     own = evaluate(columns, events["pair"], keys, requests.at[request])
     parts = [
@@ -90,7 +93,7 @@ def retrieve(
         (1, *best(request, item, own["n"], sizes.frequent)),
     ]
     # 400 deep: a household knows some of the most popular items, and its new ones lie below.
-    request, item, score = popular(events["item"], Decayed("28d"), requests.at, 400)
+    request, item, score = popular(events["item"], POPULARITY, requests.at, 400)
     new = novel(house.firsts, requests.user[request], item, requests.at[request])
     parts.append((2, *best(request, item, score, sizes.popular)))
     parts.append((3, *best(request[new], item[new], score[new], sizes.popular_new)))
@@ -127,6 +130,7 @@ def judge(house: Shop, requests: Requests, candidates: Candidates) -> Judged:
 
 def candidate_features(
     house: Shop,
+    groups: Groups,
     events: dict[str, Timeline],
     promoted: Promotions,
     judged: Judged,
@@ -141,6 +145,7 @@ def candidate_features(
     household, at = judged.requests.user[request], judged.requests.at[request]
     return features(
         house,
+        groups,
         events,
         promoted,
         household=household,

@@ -90,7 +90,7 @@ def _cluster_sums(
     names = np.arange(len(kept)) if clusters is None else np.asarray(clusters)
     _, index = np.unique(names[kept], return_inverse=True)
     return (
-        [np.bincount(index, weights=column[kept]) for column in columns],
+        [_floats(np.bincount(index, weights=column[kept])) for column in columns],
         np.bincount(index).astype(np.float64),
     )
 

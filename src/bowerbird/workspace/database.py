@@ -155,7 +155,7 @@ def _alembic(connection: sa.Connection | None) -> Any:
 
 def _make_folder(url: str) -> None:
     path = url.partition("///")[2]
-    if path and path != ":memory:":
+    if path and path != ":memory:" and not path.startswith("file:"):  # a URI names its file itself
         try:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:

@@ -196,35 +196,38 @@ class _Lookup:
                 return _over(self.value(numerator), self.value(denominator))
 
     def _prefix(self, column: Occasions | Sum | Decayed) -> Floats:
+        """The column's sums up to each event, whatever its window; computed once a timeline."""
         match column:
             case Occasions():
-                key, build = Occasions(), _occasion_prefix
+                key: Column = Occasions()
             case Sum(name):
-                key, build = Sum(name), _sum_prefix
-            case Decayed():
-                key, build = column, _decayed_prefix
+                key = Sum(name)
+            case _:
+                key = column
         if key not in self.events.prefixes:
-            self.events.prefixes[key] = build(self.events, key)
+            self.events.prefixes[key] = _prefix(self.events, key)
         return self.events.prefixes[key]
 
 
 def _over(numerator: Floats, denominator: Floats) -> Floats:
-    return np.divide(
-        numerator, denominator, out=np.full(len(numerator), np.nan), where=denominator != 0
-    )
+    missing = np.full(len(numerator), np.nan)
+    quotient: Floats = np.divide(numerator, denominator, out=missing, where=denominator != 0)
+    return quotient
 
 
-def _occasion_prefix(events: Timeline, _: Any) -> Floats:
-    new = np.ones(len(events.places), dtype=np.float64)
-    new[1:] = events.places[1:] != events.places[:-1]
-    return np.concatenate([[0.0], np.cumsum(new)])
+def _prefix(events: Timeline, column: Column) -> Floats:
+    match column:
+        case Decayed():
+            return _decayed_prefix(events, column)
+        case Sum(name):
+            return np.concatenate([[0.0], np.cumsum(events.fields[name])])
+        case _:
+            new = np.ones(len(events.places), dtype=np.float64)
+            new[1:] = events.places[1:] != events.places[:-1]
+            return np.concatenate([[0.0], np.cumsum(new)])
 
 
-def _sum_prefix(events: Timeline, column: Any) -> Floats:
-    return np.concatenate([[0.0], np.cumsum(events.fields[column.field])])
-
-
-def _decayed_prefix(events: Timeline, column: Any) -> Floats:
+def _decayed_prefix(events: Timeline, column: Decayed) -> Floats:
     """Each key's decayed sum just after each event: S_i = S_(i-1) 2^(-gap / half_life) + v_i.
 
     A scan by doubling: after the pass of stride d, S_i covers the 2d events up to i. Positive

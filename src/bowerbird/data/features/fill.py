@@ -1,4 +1,4 @@
-"""A feature group's table: its values at regular moments, for every key that had an event by then."""
+"""A feature group's table: its values at regular moments, for every key seen by then."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from bowerbird.core.inside import tell
-from bowerbird.data.features.asof import evaluate, fields_of, timeline
-from bowerbird.data.features.columns import duration
+from bowerbird.data.features.asof import evaluate, timeline
+from bowerbird.data.features.columns import duration, fields_of
 from bowerbird.data.features.specs import FeatureGroup
 from bowerbird.data.making import Job, makes_table
 from bowerbird.lake import Table

@@ -18,8 +18,8 @@ class FeatureGroup(Spec, frozen=True, kw_only=True, omit_defaults=True, forbid_u
     key: columns of the source, or of `lookup`.
     lookup: ref of a table of attributes of `lookup_by`, a column of both: a key may name them.
     columns: name -> `Count`, `Sum`, `Mean`, `Last`, `Since`, `Decayed`…
-    every: how far apart the moments are for which values are kept in a table; empty keeps none,
-      and the group is computed where it is asked for (in training and in the feed, by one function).
+    every: how far apart the moments are for which values are kept in a table; empty keeps none:
+      the group is computed where it is asked for, in training and in the feed by one function.
     """
 
     source: str

@@ -76,7 +76,7 @@ class Blend:
 
 @dataclass(frozen=True, eq=False)
 class ItemToItem:
-    """score(user, j) = sum over the user's actions a before `at` of w_a 2^(-age / h) weights[i_a, j].
+    """score(user, j) = sum over the user's actions a before `at` of w_a 2^(-age/h) weights[i_a, j].
 
     `items` (m,) are the items that have weights, ascending; any other item scores 0. `weights` is
     float32 (m, m). `fitted_through`: no action at or after this moment went into the weights.
@@ -163,7 +163,8 @@ def ease(
     chosen, gram = _gram(added, through, items)
     gram[np.diag_indices_from(gram)] += penalty
     inverse = _inverse(gram)
-    weights = inverse / -np.diag(inverse)
+    weights = inverse
+    weights /= -np.diag(inverse).copy()
     weights[np.diag_indices_from(weights)] = 0.0
     aging = math.inf if half_life is None else float(duration(half_life))
     return _item_to_item(added, chosen, weights, through, aging)
@@ -177,7 +178,7 @@ def item_knn(
     firsts = replace(firsts, extra={"weight": np.ones(len(firsts))})
     chosen, gram = _gram(firsts, through, items)
     reach = np.sqrt(np.diag(gram))
-    weights = gram / (np.outer(reach, reach) + np.float32(shrink))
+    weights = (gram / (np.outer(reach, reach) + shrink)).astype(np.float32)
     weights[np.diag_indices_from(weights)] = 0.0
     if neighbours < len(chosen):
         least = np.partition(weights, -neighbours, axis=0)[-neighbours]
@@ -217,12 +218,17 @@ def _gram(log: Actions, through: int, items: int) -> tuple[Ints, Weights]:
 
 def _inverse(matrix: Weights) -> Weights:
     """The inverse of a symmetric positive definite matrix, by its Cholesky factor."""
-    factor, failed = linalg.lapack.spotrf(matrix, lower=1)
+    # In place, in the column order that LAPACK wants: the matrix is large.
+    factor, failed = linalg.lapack.spotrf(matrix.T, lower=1, overwrite_a=1)
     if failed:
         raise ValueError("the Gram matrix is not positive definite; raise the penalty")
-    lower, _ = linalg.lapack.spotri(factor, lower=1)
-    lower = np.tril(lower)
-    return np.asarray(lower + np.tril(lower, -1).T, dtype=np.float32)
+    inverse, _ = linalg.lapack.spotri(factor, lower=1, overwrite_c=1)
+    for low in range(0, len(inverse), 512):
+        block = slice(low, low + 512)
+        inverse[:low, block] = inverse[block, :low].T
+        corner = np.tril(inverse[block, block])
+        inverse[block, block] = corner + np.tril(corner, -1).T
+    return np.asarray(inverse, dtype=np.float32)
 
 
 def _item_to_item(

@@ -44,13 +44,13 @@ def item_embeddings(
         parts.append(table[codes] * np.sqrt(weight))
     joined = np.concatenate(parts, axis=1)
     length = np.linalg.norm(joined, axis=1, keepdims=True)
-    return (joined / np.maximum(length, 1e-9)).astype(np.float32)
+    return np.asarray(joined / np.maximum(length, 1e-9), dtype=np.float32)
 
 
 def _buyers(
     log: Actions, through: int, items: int, width: int, generator: np.random.Generator
 ) -> npt.NDArray[np.float64]:
-    """Unit vectors of the item-by-user matrix, by a randomised range finder (Halko et al., 2011)."""
+    """Unit vectors of the item-by-user matrix, by a randomised range finder (Halko, 2011)."""
     past = log.at < through
     users = int(log.user.max(initial=0)) + 1
     counts = sparse.csr_matrix(

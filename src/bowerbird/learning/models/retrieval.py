@@ -128,7 +128,8 @@ def novel(firsts: Actions, user: Ints, item: Ints, at: Ints) -> Mask:
     pairs, first = pairs[order], firsts.at[order]
     asked = user * width + item
     index = np.minimum(np.searchsorted(pairs, asked), len(pairs) - 1)
-    return (item >= width) | (pairs[index] != asked) | (first[index] >= at)
+    fresh: Mask = (item >= width) | (pairs[index] != asked) | (first[index] >= at)
+    return fresh
 
 
 def union(parts: list[tuple[int, Ints, Ints]], count: int) -> Candidates:

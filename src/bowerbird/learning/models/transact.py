@@ -14,35 +14,12 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-import msgspec
 import torch
 from torch import Tensor, nn
 
+from bowerbird.learning.models.config import History, TransAct
+
 TOKEN_NUMBERS = 5  # log age in days, likeness, same item, log quantity, same store
-
-
-class History(msgspec.Struct, frozen=True):
-    """The sequence part: how many actions are kept, and the size of their encoder."""
-
-    nearest: int = 16
-    recent: int = 8
-    item: int = 64  # width of the given item embeddings
-    width: int = 32
-    layers: int = 2
-    hidden: int = 32
-    pooled: int = 32
-
-
-class TransAct(msgspec.Struct, frozen=True):
-    """The ranker. `features` is their number, 0 for none; `history` None leaves it out."""
-
-    features: int
-    heads: tuple[str, ...]
-    history: History | None = None
-    cross_layers: int = 2
-    cross_rank: int = 32
-    deep: tuple[int, ...] = (128, 64)
-    dropout: float = 0.1
 
 
 class Tokens(NamedTuple):
@@ -104,7 +81,8 @@ class Block(nn.Module):
             blocked, query, key.transpose(1, 2), alpha=1 / math.sqrt(x.shape[-1])
         ).softmax(dim=-1)
         x = self.norm_attention(x + attention @ value)
-        return self.norm_hidden(x + self.out(torch.relu(self.into(x))))
+        encoded: Tensor = self.norm_hidden(x + self.out(torch.relu(self.into(x))))
+        return encoded
 
 
 class Encoder(nn.Module):

@@ -48,6 +48,6 @@ def ndcg(
     found = np.bincount(group, weights=gain, minlength=len(relevant_count))
     ideal = np.concatenate([[0.0], np.cumsum(1.0 / np.log2(np.arange(k) + 2.0))])
     best_possible = ideal[np.minimum(relevant_count, k)]
-    return np.divide(
-        found, best_possible, out=np.full(len(found), np.nan), where=relevant_count > 0
-    )
+    missing = np.full(len(found), np.nan)
+    value: Floats = np.divide(found, best_possible, out=missing, where=relevant_count > 0)
+    return value

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from bowerbird.learning.models.config import TransAct
 from bowerbird.learning.models.losses import binary_cross_entropy, listwise_softmax
-from bowerbird.learning.models.transact import Ranker, TransAct
+from bowerbird.learning.models.transact import Ranker
+from bowerbird.learning.training.config import Curve, Fit
 from bowerbird.learning.training.lists import Loss
 
 if TYPE_CHECKING:
@@ -21,28 +22,6 @@ if TYPE_CHECKING:
 
 Validate = Callable[[Ranker], Mapping[str, float]]
 OnProgress = Callable[[int, int, Mapping[str, float]], None]
-
-
-class Fit(msgspec.Struct, frozen=True):
-    """How a ranker is trained."""
-
-    epochs: int = 3
-    batch: int = 64  # lists
-    learning_rate: float = 2e-3
-    weight_decay: float = 1e-5
-    warmup: float = 0.1  # share of all steps
-    # A list's softmax counts it once, a point-wise loss is a mean over rows: far smaller steps.
-    pointwise_weight: float = 8.0
-    seed: int = 0
-    threads: int = 2
-
-
-class Curve(msgspec.Struct, frozen=True):
-    """One epoch: its mean training loss, and what validation measured after it."""
-
-    epoch: int
-    loss: float
-    metrics: dict[str, float]
 
 
 def fit(
@@ -106,11 +85,13 @@ def predict(
 
 def _score(ranker: Ranker, rows: Rows, index: Tensor, table: ActionTable | None) -> Tensor:
     features = torch.from_numpy(rows.features[index.numpy()])
-    if ranker.encoder is None:
-        return ranker(features)
-    if table is None:
-        raise ValueError("a ranker with a history needs the table of actions; pass `table`")
-    return ranker(features, rows.tokens(index, table))
+    tokens = None
+    if ranker.encoder is not None:
+        if table is None:
+            raise ValueError("a ranker with a history needs the table of actions; pass `table`")
+        tokens = rows.tokens(index, table)
+    scores: Tensor = ranker(features, tokens)
+    return scores
 
 
 def _loss(
@@ -140,7 +121,7 @@ def _batches(
         (lists, chosen)
         for lists in sets
         if len(lists)
-        for chosen in torch.randperm(len(lists), generator=order).split(size)
+        for chosen in torch.split(torch.randperm(len(lists), generator=order), size)
     ]
     for place in torch.randperm(len(batches), generator=order).tolist():
         yield batches[place]
@@ -152,3 +133,15 @@ def _sample(rows: Sequence[Rows], seed: int, most: int = 200_000) -> Tensor:
     share = min(1.0, most / max(sum(len(part) for part in rows), 1))
     kept = [part.features[np.flatnonzero(generator.random(len(part)) < share)] for part in rows]
     return torch.from_numpy(np.concatenate(kept))
+
+
+def weights(ranker: Ranker) -> dict[str, npt.NDArray[np.float32]]:
+    """A ranker's parameters and input statistics by name, as arrays that can be kept anywhere."""
+    return {name: value.numpy().copy() for name, value in ranker.state_dict().items()}
+
+
+def with_weights(config: TransAct, kept: Mapping[str, npt.NDArray[np.float32]]) -> Ranker:
+    """The ranker that `weights` was taken from; missing or surplus names are refused."""
+    ranker = Ranker(config)
+    ranker.load_state_dict({name: torch.from_numpy(value) for name, value in kept.items()})
+    return ranker.eval()

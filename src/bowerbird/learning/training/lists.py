@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from bowerbird.data.samples.sequences import Actions, Sequences
+    from bowerbird.learning.models.config import History
     from bowerbird.learning.models.ops.nearest import Codes
-    from bowerbird.learning.models.transact import History
 
 Ints = npt.NDArray[np.int64]
 Positions = npt.NDArray[np.int32]

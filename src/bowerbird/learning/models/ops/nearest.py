@@ -19,7 +19,8 @@ CLAMP = 0.65
 
 def quantise(embeddings: npt.NDArray[np.float32]) -> Codes:
     """q = clamp(round(e / 0.65 * 127), -127, 127); the error inside the clamp is <= 0.65 / 254."""
-    return np.clip(np.rint(embeddings * (127 / CLAMP)), -127, 127).astype(np.int8)
+    codes: Codes = np.clip(np.rint(embeddings * (127 / CLAMP)), -127, 127).astype(np.int8)
+    return codes
 
 
 def dequantise(codes: Codes) -> npt.NDArray[np.float32]:

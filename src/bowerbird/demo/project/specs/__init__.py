@@ -1,0 +1,1 @@
+"""What the demo declares: tables, features, and the road from them to a feed."""
