@@ -50,6 +50,9 @@ _USAGE: type[typer.BadParameter] = next(
 )
 
 
+INTERRUPTED = 130
+
+
 def main() -> None:
     """The entry point: no traceback reaches a person for a mistake of theirs."""
     from bowerbird.cli import commands, commands_demo  # noqa: F401 - they add to `app`
@@ -65,10 +68,19 @@ def main() -> None:
         error.show()
         sys.exit(2)
     except (KeyboardInterrupt, typer.Abort):
-        print("interrupted; the same command goes on from here", file=sys.stderr)
-        sys.exit(130)
+        code = INTERRUPTED
     except BrokenPipeError:
-        # Whoever read our output has seen enough; what is still to be flushed goes nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+        code = _seen_enough()
+    except SystemExit as end:
+        if not isinstance(end.__context__, BrokenPipeError):
+            raise
+        code = _seen_enough()  # Typer saw the broken pipe first
+    if code == INTERRUPTED:
+        print("interrupted; the same command goes on from here", file=sys.stderr)
     sys.exit(code or 0)
+
+
+def _seen_enough() -> int:
+    """Whoever read our output has: what is still to be flushed goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import time
 import traceback
 from collections.abc import Sequence
@@ -25,6 +26,8 @@ from bowerbird.core.plans import Step
 from bowerbird.core.runs import Journal, StepState
 from bowerbird.workspace.database import Database, to_micros
 from bowerbird.workspace.schema import SPANS
+
+_log = logging.getLogger("bowerbird.workspace")
 
 
 class Span(msgspec.Struct, frozen=True):
@@ -82,11 +85,11 @@ class WorkspaceJournal:
         query = sa.select(SPANS).where(SPANS.c.trace_id == _trace(run_id)).order_by(SPANS.c.number)
         with self._database.read() as connection:
             rows = connection.execute(query).mappings().all()
+        fields = Span.__struct_fields__
         return [
-            msgspec.convert(
-                {**{k: v for k, v in row.items() if k != "number"}}
-                | {"attributes": json.loads(row["attributes"])},
-                Span,
+            Span(
+                **{field: row[field] for field in fields if field != "attributes"}
+                | {"attributes": json.loads(row["attributes"])}
             )
             for row in rows
         ]
@@ -102,10 +105,14 @@ class WorkspaceJournal:
 
     def _line(self, run_id: str, step: Step, text: str) -> None:
         path = self.log(run_id, step.id)
-        path.parent.mkdir(parents=True, exist_ok=True)
         stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        with self._lock, path.open("a", encoding="utf-8") as file:
-            file.writelines(f"{stamp} {line}\n" for line in text.splitlines())
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with self._lock, path.open("a", encoding="utf-8") as file:
+                file.writelines(f"{stamp} {line}\n" for line in text.splitlines())
+        except OSError as error:
+            # A disk that is full must not keep the step's own error from being recorded.
+            _log.warning("nothing written to %s: %s", path, error.strerror)
 
 
 def _span(

@@ -41,9 +41,10 @@ def load_specs(project: Path, folder: str, kinds: Kinds) -> dict[str, Declared]:
         ref = str(declared.spec.ref)
         other = found.get(ref)
         if other is not None and other.spec is not declared.spec:
+            same = other.where == declared.where
             raise PlanError(
                 f"two specs are named {ref}",
-                where=f"{other.where} and {declared.where}",
+                where=f"{other.where}, twice" if same else f"{other.where} and {declared.where}",
                 expected="one spec a name",
                 fix="rename one of them",
             )

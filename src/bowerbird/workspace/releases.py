@@ -101,7 +101,7 @@ class ReleaseLog:
                 if live != onto.head:
                     raise CommitConflictError(f"{self.name}: {live} is live, not {onto.head}")
                 if change is None and live is not None:
-                    files = _files(connection, live)
+                    files = _files(connection, self.name, live)
                 now = self._database.now(connection)
                 version = Version(uuid7(now))
                 connection.execute(
@@ -143,7 +143,7 @@ class ReleaseLog:
         """The live release, or the one of that version. Raises `RefError` if there is none."""
         with self._database.read() as connection:
             version = version or _live(connection, self.name)
-            files = _files(connection, version) if version else None
+            files = _files(connection, self.name, version) if version else None
         if version is None or files is None:
             raise RefError(
                 f"{self.name} has no release{f' {version}' if version else ''}",
@@ -165,7 +165,9 @@ class ReleaseLog:
         while at is not None:
             chain.append(entries[at])
             at = parents[at]
-        return History(tuple(chain))
+        known = {entry.token for entry in chain}
+        others = (entry.token for entry in entries.values() if entry.token is not None)
+        return History(tuple(chain), elsewhere=frozenset(others) - known)
 
 
 def open_target(home: Home, clock: Clock, ref: str) -> LogTarget:
@@ -197,8 +199,8 @@ def _live(connection: sa.Connection, ref: str) -> Version | None:
     return Version(found) if found is not None else None
 
 
-def _files(connection: sa.Connection, version: str) -> ReleaseFiles | None:
-    query = sa.select(RELEASES.c.files).where(RELEASES.c.id == version)
+def _files(connection: sa.Connection, ref: str, version: str) -> ReleaseFiles | None:
+    query = sa.select(RELEASES.c.files).where(RELEASES.c.id == version, RELEASES.c.ref == ref)
     found = connection.execute(query).scalar()
     return msgspec.json.decode(found, type=ReleaseFiles) if found else None
 

@@ -1,0 +1,140 @@
+"""What commands print: for people at eighty columns, for a pipe, for programs."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import select
+import subprocess
+
+import pytest
+
+from tests.cli.conftest import LETTERS, TABLE, Project, environment
+
+SHOWING = [
+    ("plan",), ("explain",), ("status",), ("status", "last"), ("status", TABLE), ("why", TABLE),
+    ("why", "last"), ("config",), ("logs",), ("rollback", TABLE, "--dry-run"), ("--help",),
+]  # fmt: skip
+ANSI = re.compile(r"\x1b")
+
+
+@pytest.fixture(scope="module")
+def twice(applied: Project) -> Project:
+    """Applied twice, so that there is something to roll back to, and something to do."""
+    for count in ("4", "5"):
+        applied.specs(tables_py=LETTERS.replace("COUNT = 3", f"COUNT = {count}"))
+        if count == "4":
+            assert applied.run("apply").code == 0
+    return applied
+
+
+@pytest.mark.parametrize("words", SHOWING, ids=" ".join)
+def test_what_goes_into_a_pipe_is_plain_text(words: tuple[str, ...], twice: Project) -> None:
+    ended = twice.run(*words)
+    assert ended.code == 0, ended.err
+    assert ended.out.strip()
+    assert not ANSI.search(ended.out + ended.err)
+    assert ended.err == ""
+    for line in ended.out.splitlines():
+        assert line.isprintable()
+
+
+@pytest.mark.parametrize("words", SHOWING, ids=" ".join)
+def test_the_same_is_printed_whatever_the_width_of_a_pipe(
+    words: tuple[str, ...], twice: Project
+) -> None:
+    if words == ("--help",):
+        pytest.skip("Typer lays help out to a width")
+    told = [twice.run(*words, COLUMNS=width).out for width in ("40", "200")]
+    one, other = (re.sub(r"\d+ (s|min) ago", "just now", out) for out in told)
+    assert [line.split() for line in one.splitlines()] == [
+        line.split() for line in other.splitlines()
+    ]
+
+
+def at_a_terminal(project: Project, *words: str) -> str:
+    """What a terminal of eighty columns is sent."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        project.command(*words), cwd=project.path, stdin=theirs, stdout=theirs, stderr=theirs,
+        env=environment(TERM="xterm", COLUMNS="80", LINES="24"),
+    )  # fmt: skip
+    os.close(theirs)
+    said = b""
+    while select.select([ours], [], [], 30)[0]:
+        try:
+            part = os.read(ours, 65536)
+        except OSError:
+            break
+        if not part:
+            break
+        said += part
+    os.close(ours)
+    assert process.wait(30) == 0
+    return said.decode()
+
+
+@pytest.mark.parametrize("words", SHOWING, ids=" ".join)
+def test_at_a_terminal_no_line_is_wider_than_it(words: tuple[str, ...], twice: Project) -> None:
+    said = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", at_a_terminal(twice, *words))
+    lines = said.replace("\r", "").splitlines()
+    if words[0] != "logs":  # a log is shown as it was written
+        assert max(map(len, lines)) <= 80
+    assert all(line.isprintable() for line in lines)
+
+
+def test_a_terminal_is_given_colours(twice: Project) -> None:
+    assert ANSI.search(at_a_terminal(twice, "plan"))
+
+
+JSON = [
+    ("plan",), ("explain",), ("status",), ("status", "last"), ("status", TABLE), ("why", TABLE),
+    ("why", "last"), ("config",), ("rollback", TABLE, "--dry-run"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("words", JSON, ids=" ".join)
+def test_what_is_for_programs_is_json_and_nothing_else(
+    words: tuple[str, ...], twice: Project
+) -> None:
+    ended = twice.run(*words, "--json")
+    assert ended.code == 0, ended.err
+    assert json.loads(ended.out) is not None
+    assert ended.err == ""
+
+
+def test_the_schema_is_json(project: Project) -> None:
+    assert json.loads(project.run("schema").out)["oneOf"]
+
+
+def test_a_plan_for_programs_has_the_steps_that_are_shown(twice: Project) -> None:
+    steps = json.loads(twice.run("plan", "--json").out)["steps"]
+    assert [step["target"] for step in steps] == [TABLE]
+    assert "specs.tables:rows→COUNT was changed" in steps[0]["reason"]
+    assert steps == json.loads(twice.run("explain", "--json").out)["steps"]
+
+
+def test_apply_for_programs_is_json_and_so_is_nothing_to_do(project: Project) -> None:
+    project.specs(tables_py=LETTERS)
+    first, again = project.run("apply", "--json"), project.run("apply", "--json")
+    assert json.loads(first.out)["state"] == "done"
+    assert json.loads(again.out) is None
+    assert first.err == again.err == ""
+
+
+def test_a_run_that_was_cancelled_for_programs_is_json(twice: Project) -> None:
+    assert json.loads(twice.run("cancel", "last", "--json").out)["state"] == "done"
+
+
+@pytest.mark.parametrize("words", [("status",), ("status", "--json"), ("logs",)], ids=" ".join)
+def test_a_reader_that_has_seen_enough_is_no_error(words: tuple[str, ...], twice: Project) -> None:
+    process = twice.start(*words)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    said = process.stderr.read()
+    assert process.wait(30) == 0
+    process.stderr.close()
+    assert "Traceback" not in said
