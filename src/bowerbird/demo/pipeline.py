@@ -128,19 +128,18 @@ def _rows_of_lists(
     return pa.table(columns)
 
 
-def _lists(rows: pa.Table) -> list[Lists]:
-    """A training set's table as lists of each kind."""
-    import pyarrow.compute as pc
-
+def _lists(job: Job, ref: str) -> list[Lists]:
+    """A training set's table as lists of each kind, read one kind at a time: they are large."""
     from bowerbird.learning.training.lists import Lists, Loss, Rows, Target
 
     found = []
     for period in (False, True):
-        some = rows.filter(pc.equal(rows["period"], period))
+        some = job.table(ref, where={"period": period})
         features = [name for name in some.column_names if "__" in name]
         matrix = np.empty((some.num_rows, len(features)), dtype=np.float32)
         for column, name in enumerate(features):
             matrix[:, column] = some[name].to_numpy()
+        some = some.select(["list", "place", "label", "new"])
         where, place = some["list"].to_numpy(), some["place"].to_numpy()
         size = int(place.max(initial=-1)) + 1
         index = np.full((int(where.max(initial=-1)) + 1, size), -1, dtype=np.int64)
@@ -175,10 +174,10 @@ def ranker(job: Job) -> Made:
     )
     measure = _validation(house)
     told = _told("validation fit")
-    sets = _lists(job.table(spec.validation))
+    sets = _lists(job, spec.validation)
     _, validated = fit(config, sets, spec.fit, validate=measure, on_progress=told)
     del sets, measure
-    sets = _lists(job.table(spec.training))
+    sets = _lists(job, spec.training)
     fitted, curves = fit(config, sets, spec.fit, on_progress=_told("fit"))
     folder = Path(job.folder)
     torch.save(fitted.state_dict(), folder / "weights.pt")
@@ -268,7 +267,7 @@ def embeddings(job: Job) -> Made:
         seed=spec.seed,
     )
     bought = np.bincount(house.log.item[house.log.at < through], minlength=len(house))
-    kept = bought >= 5
+    kept = bought >= 15
     np.save(Path(job.folder) / "ids.npy", house.product_ids[kept])
     np.save(Path(job.folder) / "vectors.npy", vectors[kept])
     return Made(note={"through": through}, results={"rows": int(kept.sum())})
