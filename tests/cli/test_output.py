@@ -14,8 +14,11 @@ import pytest
 from tests.cli.conftest import LETTERS, TABLE, Ahead, Project, environment
 
 SHOWING = [
-    ("plan",), ("explain",), ("status",), ("status", "last"), ("status", TABLE), ("why", TABLE),
-    ("why", "last"), ("config",), ("logs",), ("rollback", TABLE, "--dry-run"), ("--help",),
+    ("plan",), ("explain",), ("status",), ("status", TABLE), ("why", TABLE), ("config",), ("logs",),
+    ("--help",),
+    *(pytest.param(words, marks=pytest.mark.slow) for words in [
+        ("status", "last"), ("why", "last"), ("rollback", TABLE, "--dry-run"),
+    ]),
 ]  # fmt: skip
 ANSI = re.compile(r"\x1b")
 
@@ -90,13 +93,17 @@ def test_at_a_terminal_no_line_is_wider_than_it(words: tuple[str, ...], twice: P
     assert all(line.isprintable() for line in lines)
 
 
+@pytest.mark.slow
 def test_a_terminal_is_given_colours(twice: Project) -> None:
     assert ANSI.search(at_a_terminal(twice, "plan"))
 
 
 JSON = [
-    ("plan",), ("explain",), ("status",), ("status", "last"), ("status", TABLE), ("why", TABLE),
-    ("why", "last"), ("config",), ("rollback", TABLE, "--dry-run"),
+    ("plan",), ("status",), ("why", TABLE), ("config",),
+    *(pytest.param(words, marks=pytest.mark.slow) for words in [
+        ("explain",), ("status", "last"), ("status", TABLE), ("why", "last"),
+        ("rollback", TABLE, "--dry-run"),
+    ]),
 ]  # fmt: skip
 
 
@@ -114,6 +121,7 @@ def test_the_schema_is_json(project: Project) -> None:
     assert json.loads(project.run("schema").out)["oneOf"]
 
 
+@pytest.mark.slow
 def test_a_plan_for_programs_has_the_steps_that_are_shown(twice: Project) -> None:
     steps = json.loads(twice.run("plan", "--json").out)["steps"]
     assert [step["target"] for step in steps] == [TABLE]
@@ -130,6 +138,7 @@ def test_apply_for_programs_is_json_and_so_is_nothing_to_do(project: Project) ->
     assert first.err == again.err == ""
 
 
+@pytest.mark.slow
 def test_a_run_that_was_cancelled_for_programs_is_json(twice: Project) -> None:
     assert json.loads(twice.run("cancel", "last", "--json").out)["state"] == "done"
 

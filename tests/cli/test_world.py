@@ -217,7 +217,8 @@ def test_of_two_that_apply_at_once_the_second_is_told_of_the_first(
     assert project.run("apply").out == "nothing to do\n"
 
 
-@pytest.mark.parametrize("engine", ["processes", pytest.param("threads", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["threads", "processes"])
 def test_after_ctrl_c_in_a_long_step_the_same_command_finishes(
     new_project: Callable[[], Project], engine: str
 ) -> None:
