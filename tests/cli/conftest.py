@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -50,7 +51,9 @@ class Project:
             path.unlink()
         for name, text in files.items():
             stem, _, suffix = name.rpartition("_")
-            (self.path / "specs" / f"{stem}.{suffix}").write_text(text, encoding="utf-8")
+            (self.path / "specs" / f"{stem}.{suffix}").write_bytes(
+                text.encode("utf-8", "surrogateescape")
+            )
 
     def command(self, *words: str) -> list[str]:
         return [sys.executable, "-m", "bowerbird", *words]
@@ -82,17 +85,47 @@ class Project:
 
 
 LETTERS = """
-import pyarrow as pa
 from bowerbird.lake import Table
 
 COUNT = 3
 
 def rows():
+    import pyarrow as pa
     return pa.table({"id": list(range(COUNT))})
 
 letters = Table("shop/letters", schema={"id": "long"}, source=rows)
 """
 TABLE = "table:shop/letters"
+
+
+class Ahead:
+    """Runs the commands of all selected cases of a parametrised test side by side.
+
+    They only look, or have a project each; a command is a process, and a machine has some cores.
+    """
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(os.cpu_count())
+        self._ended: dict[str, Future[Ended]] = {}
+
+    def __call__(self, request: pytest.FixtureRequest, run: Callable[[Any], Ended]) -> Ended:
+        """How the command of this case ended. run: from the case's parameter."""
+        if request.node.nodeid not in self._ended:
+            for item in request.session.items:
+                if item.originalname == request.node.originalname and item.path == request.path:
+                    (case,) = item.callspec.params.values()
+                    self._ended[item.nodeid] = self._pool.submit(run, case)
+        return self._ended[request.node.nodeid].result()
+
+    def close(self) -> None:
+        self._pool.shutdown()
+
+
+@pytest.fixture(scope="module")
+def ahead() -> Iterator[Ahead]:
+    made = Ahead()
+    yield made
+    made.close()
 
 
 @pytest.fixture

@@ -5,9 +5,11 @@ Never a traceback, and the exit code that ``bowerbird.cli.main`` documents.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from tests.cli.conftest import LETTERS, TABLE, Ended, Project
+from tests.cli.conftest import LETTERS, TABLE, Ahead, Ended, Project
 
 YAML = """
 apiVersion: bowerbird/v1
@@ -94,15 +96,21 @@ WRONG: dict[str, tuple[dict[str, str], tuple[str, ...]]] = {
 }  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("wrong")
+
+
 @pytest.mark.parametrize("what", WRONG)
-def test_a_mistake_in_a_spec_is_told_with_its_place(what: str, project: Project) -> None:
-    files, words = WRONG[what]
-    if "\udc80" in files.get("a_yaml", ""):
-        project.specs()
-        (project.path / "specs" / "a.yaml").write_bytes(b"kind: \x80\xff")
-    else:
-        project.specs(**files)
-    told(project.run("plan"), 2, *words)
+def test_a_mistake_in_a_spec_is_told_with_its_place(
+    what: str, folder: Path, ahead: Ahead, request: pytest.FixtureRequest
+) -> None:
+    def run(case: str) -> Ended:
+        project = Project(folder / case)
+        project.specs(**WRONG[case][0])
+        return project.run("plan")
+
+    told(ahead(request, run), 2, *WRONG[what][1])
 
 
 SETTINGS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -130,17 +138,18 @@ SETTINGS: dict[str, tuple[str, tuple[str, ...]]] = {
 
 
 @pytest.mark.parametrize("what", SETTINGS)
-def test_a_mistake_in_the_settings_is_told(what: str, project: Project) -> None:
-    text, words = SETTINGS[what]
-    project.specs(tables_py=LETTERS)
-    toml = project.path / "bowerbird.toml"
-    before = toml.read_text()
-    toml.write_bytes(text.encode("utf-8", "surrogateescape"))
-    try:
-        ended = project.run("apply")
-    finally:
-        toml.write_text(before)
-    told(ended, 2, *words)
+def test_a_mistake_in_the_settings_is_told(
+    what: str, folder: Path, ahead: Ahead, request: pytest.FixtureRequest
+) -> None:
+    def run(case: str) -> Ended:
+        project = Project(folder / case)
+        project.specs(tables_py=LETTERS)
+        text = SETTINGS[case][0].encode("utf-8", "surrogateescape")
+        (project.path / "bowerbird.toml").write_bytes(text)
+        return project.run("apply")
+
+    ended = ahead(request, run)
+    told(ended, 2, *SETTINGS[what][1])
     assert "hunter2" not in ended.err + ended.out
 
 
@@ -153,7 +162,7 @@ COMMANDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("rollback", TABLE, "--to", "12345"), (f"{TABLE} does not descend from", "12345"),
     ),
     "no version before": (("rollback", TABLE), ("has no earlier version",)),
-    "an item of no feed": (("why", f"{TABLE}#x"), ("names no item of a feed",)),
+    "an item of no feed": (("why", f"{TABLE}#x"), (f"{TABLE}#x names no item of a feed",)),
     "a project that there is not": (("--project", "nowhere", "plan"), ("nowhere",)),
     "an environment that there is not": (("-e", "prod", "plan"), ("no environment 'prod'",)),
     "a project that is there already": (("init",), ("is there already",)),
@@ -165,18 +174,19 @@ COMMANDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 
 
 @pytest.mark.parametrize("what", COMMANDS)
-def test_a_mistake_on_the_command_line_is_told(what: str, applied: Project) -> None:
-    command, words = COMMANDS[what]
-    told(applied.run(*command), 2, *words)
+def test_a_mistake_on_the_command_line_is_told(
+    what: str, applied: Project, ahead: Ahead, request: pytest.FixtureRequest
+) -> None:
+    told(ahead(request, lambda case: applied.run(*COMMANDS[case][0])), 2, *COMMANDS[what][1])
 
 
 @pytest.mark.parametrize(
     "words", [("aply",), ("plan", "--jsno"), ("status", "a", "b"), ("cancel",), ()]
 )
 def test_a_command_that_is_none_is_told_with_its_usage(
-    words: tuple[str, ...], project: Project
+    words: tuple[str, ...], project: Project, ahead: Ahead, request: pytest.FixtureRequest
 ) -> None:
-    ended = project.run(*words)
+    ended = ahead(request, lambda case: project.run(*case))
     assert ended.code == 2
     assert "Usage" in ended.err + ended.out
     assert "Traceback" not in ended.err

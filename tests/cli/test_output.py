@@ -11,11 +11,14 @@ import subprocess
 
 import pytest
 
-from tests.cli.conftest import LETTERS, TABLE, Project, environment
+from tests.cli.conftest import LETTERS, TABLE, Ahead, Project, environment
 
 SHOWING = [
-    ("plan",), ("explain",), ("status",), ("status", "last"), ("status", TABLE), ("why", TABLE),
-    ("why", "last"), ("config",), ("logs",), ("rollback", TABLE, "--dry-run"), ("--help",),
+    ("plan",), ("explain",), ("status",), ("status", TABLE), ("why", TABLE), ("config",), ("logs",),
+    ("--help",),
+    *(pytest.param(words, marks=pytest.mark.slow) for words in [
+        ("status", "last"), ("why", "last"), ("rollback", TABLE, "--dry-run"),
+    ]),
 ]  # fmt: skip
 ANSI = re.compile(r"\x1b")
 
@@ -31,8 +34,10 @@ def twice(applied: Project) -> Project:
 
 
 @pytest.mark.parametrize("words", SHOWING, ids=" ".join)
-def test_what_goes_into_a_pipe_is_plain_text(words: tuple[str, ...], twice: Project) -> None:
-    ended = twice.run(*words)
+def test_what_goes_into_a_pipe_is_plain_text(
+    words: tuple[str, ...], twice: Project, ahead: Ahead, request: pytest.FixtureRequest
+) -> None:
+    ended = ahead(request, lambda case: twice.run(*case))
     assert ended.code == 0, ended.err
     assert ended.out.strip()
     assert not ANSI.search(ended.out + ended.err)
@@ -41,12 +46,14 @@ def test_what_goes_into_a_pipe_is_plain_text(words: tuple[str, ...], twice: Proj
         assert line.isprintable()
 
 
-@pytest.mark.parametrize("words", SHOWING, ids=" ".join)
+WIDE = [("status", TABLE), ("why", TABLE), ("status",), ("plan",)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", WIDE, ids=" ".join)
 def test_the_same_is_printed_whatever_the_width_of_a_pipe(
     words: tuple[str, ...], twice: Project
 ) -> None:
-    if words == ("--help",):
-        pytest.skip("Typer lays help out to a width")
     told = [twice.run(*words, COLUMNS=width).out for width in ("40", "200")]
     one, other = (re.sub(r"\d+ (s|min) ago", "just now", out) for out in told)
     assert [line.split() for line in one.splitlines()] == [
@@ -76,6 +83,7 @@ def at_a_terminal(project: Project, *words: str) -> str:
     return said.decode()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", SHOWING, ids=" ".join)
 def test_at_a_terminal_no_line_is_wider_than_it(words: tuple[str, ...], twice: Project) -> None:
     said = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", at_a_terminal(twice, *words))
@@ -85,21 +93,25 @@ def test_at_a_terminal_no_line_is_wider_than_it(words: tuple[str, ...], twice: P
     assert all(line.isprintable() for line in lines)
 
 
+@pytest.mark.slow
 def test_a_terminal_is_given_colours(twice: Project) -> None:
     assert ANSI.search(at_a_terminal(twice, "plan"))
 
 
 JSON = [
-    ("plan",), ("explain",), ("status",), ("status", "last"), ("status", TABLE), ("why", TABLE),
-    ("why", "last"), ("config",), ("rollback", TABLE, "--dry-run"),
+    ("plan",), ("status",), ("why", TABLE), ("config",),
+    *(pytest.param(words, marks=pytest.mark.slow) for words in [
+        ("explain",), ("status", "last"), ("status", TABLE), ("why", "last"),
+        ("rollback", TABLE, "--dry-run"),
+    ]),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("words", JSON, ids=" ".join)
 def test_what_is_for_programs_is_json_and_nothing_else(
-    words: tuple[str, ...], twice: Project
+    words: tuple[str, ...], twice: Project, ahead: Ahead, request: pytest.FixtureRequest
 ) -> None:
-    ended = twice.run(*words, "--json")
+    ended = ahead(request, lambda case: twice.run(*case, "--json"))
     assert ended.code == 0, ended.err
     assert json.loads(ended.out) is not None
     assert ended.err == ""
@@ -109,6 +121,7 @@ def test_the_schema_is_json(project: Project) -> None:
     assert json.loads(project.run("schema").out)["oneOf"]
 
 
+@pytest.mark.slow
 def test_a_plan_for_programs_has_the_steps_that_are_shown(twice: Project) -> None:
     steps = json.loads(twice.run("plan", "--json").out)["steps"]
     assert [step["target"] for step in steps] == [TABLE]
@@ -116,6 +129,7 @@ def test_a_plan_for_programs_has_the_steps_that_are_shown(twice: Project) -> Non
     assert steps == json.loads(twice.run("explain", "--json").out)["steps"]
 
 
+@pytest.mark.slow
 def test_apply_for_programs_is_json_and_so_is_nothing_to_do(project: Project) -> None:
     project.specs(tables_py=LETTERS)
     first, again = project.run("apply", "--json"), project.run("apply", "--json")
@@ -124,10 +138,12 @@ def test_apply_for_programs_is_json_and_so_is_nothing_to_do(project: Project) ->
     assert first.err == again.err == ""
 
 
+@pytest.mark.slow
 def test_a_run_that_was_cancelled_for_programs_is_json(twice: Project) -> None:
     assert json.loads(twice.run("cancel", "last", "--json").out)["state"] == "done"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [("status",), ("status", "--json"), ("logs",)], ids=" ".join)
 def test_a_reader_that_has_seen_enough_is_no_error(words: tuple[str, ...], twice: Project) -> None:
     process = twice.start(*words)

@@ -64,6 +64,7 @@ def made(new_project: Callable[[], Project]) -> Project:
 # -- specs that go away ---------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_data_of_a_spec_that_was_renamed_stays_until_it_is_dropped(made: Project) -> None:
     made.specs(tables_py=LETTERS.replace("shop/letters", "shop/signs"))
     shown = made.run("plan").out
@@ -80,34 +81,46 @@ def test_the_data_of_a_spec_that_was_renamed_stays_until_it_is_dropped(made: Pro
 # -- a workspace that is not as it must be --------------------------------------------------------
 
 
-def test_a_workspace_of_a_newer_version_is_left_alone(made: Project) -> None:
-    path = made.path / ".bowerbird" / "metadata.db"
+@pytest.fixture
+def spoilt(applied: Project) -> Iterator[Project]:
+    """A project to do damage to; it is put back as it was."""
+    folder = applied.path / ".bowerbird"
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    yield applied
+    for path in folder.glob("metadata.db*"):
+        path.unlink()
+    for path, content in before.items():
+        path.write_bytes(content)
+
+
+def test_a_workspace_of_a_newer_version_is_left_alone(spoilt: Project) -> None:
+    path = spoilt.path / ".bowerbird" / "metadata.db"
     with contextlib.closing(sqlite3.connect(path)) as database, database:
         database.execute("UPDATE alembic_version SET version_num = '9999'")
     before = path.read_bytes()
-    told(made.run("apply"), 5, "9999", "try: install a newer Bowerbird")
+    told(spoilt.run("apply"), 5, "9999", "try: install a newer Bowerbird")
     assert path.read_bytes() == before
 
 
-def test_a_database_that_is_damaged_is_told(made: Project) -> None:
+def test_a_database_that_is_damaged_is_told(spoilt: Project) -> None:
     for extra in ("-wal", "-shm"):
-        (made.path / ".bowerbird" / f"metadata.db{extra}").unlink(missing_ok=True)
-    path = made.path / ".bowerbird" / "metadata.db"
+        (spoilt.path / ".bowerbird" / f"metadata.db{extra}").unlink(missing_ok=True)
+    path = spoilt.path / ".bowerbird" / "metadata.db"
     path.write_bytes(b"not what it was" * 1000)
-    told(made.run("apply"), 5, "not a database", "try: bowerbird config")
+    told(spoilt.run("apply"), 5, "not a database", "try: bowerbird config")
 
 
-def test_an_iceberg_metadata_file_that_is_damaged_is_told(made: Project) -> None:
-    files = sorted(made.path.rglob("*.metadata.json"))
+def test_an_iceberg_metadata_file_that_is_damaged_is_told(spoilt: Project) -> None:
+    files = sorted(spoilt.path.rglob("*.metadata.json"))
     for path in files:
         path.write_text("{")
-    told(made.run("plan"), 5, "shop.letters", "cannot be read", "try: restore it from a copy")
+    told(spoilt.run("plan"), 5, "shop.letters", "cannot be read", "try: restore it from a copy")
 
 
-def test_an_iceberg_metadata_file_that_is_gone_is_told(made: Project) -> None:
-    for path in made.path.rglob("*.metadata.json"):
+def test_an_iceberg_metadata_file_that_is_gone_is_told(spoilt: Project) -> None:
+    for path in spoilt.path.rglob("*.metadata.json"):
         path.unlink()
-    told(made.run("plan"), 5, "shop.letters")
+    told(spoilt.run("plan"), 5, "shop.letters")
 
 
 @pytest.fixture
@@ -132,6 +145,7 @@ def fill(disk: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_is_told_and_the_same_command_goes_on(
     made: Project, small_disk: Path
 ) -> None:
@@ -147,6 +161,7 @@ def test_a_disk_that_fills_up_is_told_and_the_same_command_goes_on(
     done(made.run("apply"))
 
 
+@pytest.mark.slow
 def test_a_full_disk_under_everything_is_told_and_the_same_command_goes_on(
     small_disk: Path,
 ) -> None:
@@ -158,6 +173,7 @@ def test_a_full_disk_under_everything_is_told_and_the_same_command_goes_on(
     done(project.run("apply"))
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_in_the_middle_is_told(small_disk: Path) -> None:
     project = Project(small_disk / "shop")
     project.specs(tables_py=SLOW)
@@ -184,6 +200,7 @@ def test_a_disk_that_is_read_only_is_told(small_disk: Path) -> None:
 # -- two at once, and Ctrl-C ----------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_of_two_that_apply_at_once_the_second_is_told_of_the_first(
     new_project: Callable[[], Project],
 ) -> None:
@@ -200,6 +217,7 @@ def test_of_two_that_apply_at_once_the_second_is_told_of_the_first(
     assert project.run("apply").out == "nothing to do\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["threads", "processes"])
 def test_after_ctrl_c_in_a_long_step_the_same_command_finishes(
     new_project: Callable[[], Project], engine: str
@@ -223,6 +241,7 @@ def test_after_ctrl_c_in_a_long_step_the_same_command_finishes(
     assert ids(project) == [0, 1, 2]
 
 
+@pytest.mark.slow
 def test_a_second_ctrl_c_ends_at_once(new_project: Callable[[], Project]) -> None:
     project = new_project()
     project.specs(tables_py=SLOW)
@@ -240,6 +259,7 @@ def test_a_second_ctrl_c_ends_at_once(new_project: Callable[[], Project]) -> Non
     assert ids(project) == [0, 1, 2]
 
 
+@pytest.mark.slow
 def test_a_killed_apply_is_gone_on_with_by_the_same_command(
     new_project: Callable[[], Project],
 ) -> None:
@@ -271,6 +291,7 @@ def test_a_step_that_raises_is_told_and_its_log_has_the_rest(
     assert "{}['where']" in project.run("logs", "last", "s1").out
 
 
+@pytest.mark.slow
 def test_a_source_that_returns_nothing_is_told(new_project: Callable[[], Project]) -> None:
     project = new_project()
     project.specs(tables_py=LETTERS.replace("    return pa", "    pa"))
@@ -280,6 +301,7 @@ def test_a_source_that_returns_nothing_is_told(new_project: Callable[[], Project
     assert "its source specs.tables:rows returned nothing" in ended.err
 
 
+@pytest.mark.slow
 def test_a_table_that_a_stranger_changed_is_left_until_it_is_to_be_replaced(made: Project) -> None:
     table = Lake(home(made)).load(TABLE)
     table.append(pa.table({"id": pa.array([77], pa.int64())}).cast(table.schema().as_arrow()))
@@ -293,6 +315,7 @@ def test_a_table_that_a_stranger_changed_is_left_until_it_is_to_be_replaced(made
     assert made.run("plan").out == "nothing to do\n"
 
 
+@pytest.mark.slow
 def test_what_was_rolled_back_stays_back_until_it_is_released(made: Project) -> None:
     made.specs(tables_py=LETTERS.replace("COUNT = 3", "COUNT = 5"))
     done(made.run("apply"))

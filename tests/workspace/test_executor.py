@@ -233,6 +233,7 @@ except BowerbirdError as error:
 """
 
 
+@pytest.mark.slow
 def test_of_two_processes_that_apply_at_once_nothing_is_made_twice(shop: Open) -> None:
     workspace = shop(one="hang", two=("", "one,"))
     assert workspace.plan().steps

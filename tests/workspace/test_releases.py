@@ -73,13 +73,26 @@ REPLACED_WHOLE = {
 
 
 @pytest.fixture
-def world(metadata_url: str, tmp_path: Path) -> Iterator[ReleaseWorld]:
+def world(tmp_path: Path) -> Iterator[ReleaseWorld]:
+    """Over SQLite: quick to make."""
+    made = ReleaseWorld(f"sqlite:///{tmp_path / 'metadata.db'}", str(tmp_path / "warehouse"))
+    yield made
+    made.database.close()
+
+
+@pytest.fixture
+def any_world(metadata_url: str, tmp_path: Path) -> Iterator[ReleaseWorld]:
+    """Over SQLite, and over PostgreSQL."""
     made = ReleaseWorld(metadata_url, str(tmp_path / "warehouse"))
     yield made
     made.database.close()
 
 
 class TestReleases(LogConformance):
+    @pytest.fixture
+    def world(self, any_world: ReleaseWorld) -> ReleaseWorld:
+        return any_world
+
     @pytest.fixture(autouse=True)
     def _applies(self, request: pytest.FixtureRequest) -> None:
         if request.node.originalname in REPLACED_WHOLE:
@@ -211,10 +224,10 @@ def _publishes(url: str, folder: str, number: int, count: int) -> None:
 
 @pytest.mark.slow
 def test_of_several_processes_that_publish_at_once_each_does_once(
-    world: ReleaseWorld, metadata_url: str
+    any_world: ReleaseWorld, metadata_url: str
 ) -> None:
     with multiprocessing.get_context("spawn").Pool(3) as pool:
-        pool.starmap(_publishes, [(metadata_url, world._folder, n, 4) for n in range(3)])
-    tokens = [entry.token for entry in world.log().load().entries]
+        pool.starmap(_publishes, [(metadata_url, any_world._folder, n, 4) for n in range(3)])
+    tokens = [entry.token for entry in any_world.log().load().entries]
     assert sorted(tokens) == [f"p{n}/s{i}" for n in range(3) for i in range(4)]
-    world.log().pinned().files.verify()
+    any_world.log().pinned().files.verify()
