@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bowerbird.core.errors import RefError
 from bowerbird.core.steps import Home
 from bowerbird.discovery.serving.publish import open_reader, published
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI, Request
+    from starlette.responses import Response
+
+COOKIE = "bowerbird_token"
 
 
 def serve(
@@ -32,11 +39,24 @@ def serve(
     say(f"opening {feeds[0]} @{version[-12:]}")
     reader = open_reader(job)
     token = access_token(home)
-    app = create_app(reader, authorise=lambda request: _check(request, token))
+    app = guarded(create_app(reader, authorise=lambda request: check(request, token)), token)
     config = uvicorn.Config(app, host=host, port=port, log_level="warning")
     server = uvicorn.Server(config)
     say(f"listening on http://{host}:{port}/?token={token}")
     server.run()
+
+
+def guarded(app: FastAPI, token: str) -> FastAPI:
+    """Who came with the token in the address keeps it in a cookie, so that links go on working."""
+
+    @app.middleware("http")
+    async def keep(request: Request, go_on: Callable[[Request], Awaitable[Response]]) -> Response:
+        response = await go_on(request)
+        if _same(request.query_params.get("token", ""), token):
+            response.set_cookie(COOKIE, token, httponly=True, samesite="strict")
+        return response
+
+    return app
 
 
 def access_token(home: Home) -> str:
@@ -49,14 +69,16 @@ def access_token(home: Home) -> str:
     return path.read_text().strip()
 
 
-def _check(request: object, token: str) -> None:
+def check(request: Request, token: str) -> None:
     """Let in who shows the token: as a bearer, in the query, or in a cookie."""
-    from fastapi import HTTPException, Request
+    from fastapi import HTTPException
 
-    if not isinstance(request, Request):
-        raise TypeError("only requests are let in")
     header = request.headers.get("authorization", "")
     shown = header.removeprefix("Bearer ") or request.query_params.get("token", "")
-    shown = shown or request.cookies.get("bowerbird_token", "")
-    if not hmac.compare_digest(shown, token):
+    shown = shown or request.cookies.get(COOKIE, "")
+    if not _same(shown, token):
         raise HTTPException(401, "show the token that `bowerbird up` printed: /?token=…")
+
+
+def _same(shown: str, token: str) -> bool:
+    return hmac.compare_digest(shown.encode(), token.encode())
