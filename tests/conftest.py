@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -14,11 +15,12 @@ _numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+def postgres_server() -> Iterator[Postgres]:
     found = binaries()
     if found is None:
         pytest.skip("no PostgreSQL on this machine (scripts/parts.sh installs it where it can)")
-    with postgres(tmp_path_factory.mktemp("postgres"), found) as server:
+    # Not pytest's folder: it removes those of older sessions, even of one that still runs.
+    with TemporaryDirectory(prefix="postgres") as folder, postgres(Path(folder), found) as server:
         yield server
 
 

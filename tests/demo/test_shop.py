@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 
 from bowerbird.data.features.columns import DAY
+from bowerbird.data.samples.leakage import LeakageError
 from bowerbird.data.samples.requests import trips
 from bowerbird.data.samples.splits import last_windows
 from bowerbird.demo.features import names, personal, timelines
@@ -93,6 +94,16 @@ def test_what_comes_after_a_window_changes_no_candidate_and_no_feature_in_it() -
     np.testing.assert_array_equal(whole.candidates.item, cut.candidates.item)
     np.testing.assert_array_equal(whole.label, cut.label)
     np.testing.assert_allclose(features, features_cut, rtol=1e-5, atol=1e-5)
+
+
+def test_item_weights_fitted_through_the_label_window_are_refused() -> None:
+    house = shop(transactions(), PRODUCTS)
+    start = WEEK_TWO + 60 * DAY
+    requests = trips(house.log, start, start + 10 * DAY)
+    knn = item_knn(house.log, through=start, items=30)
+    leaking = ease(house.log, through=start + 10 * DAY, items=30)
+    with pytest.raises(LeakageError, match="EASE was fitted through"):
+        retrieve(house, timelines(house, GROUPS), requests, ease=leaking, knn=knn, sizes=FEW)
 
 
 def test_every_model_is_judged_on_every_request_and_compared_by_household() -> None:

@@ -74,6 +74,7 @@ class Session:
             env={
                 **kept,
                 "HOME": str(home),
+                "TMPDIR": str(home),
                 "PATH": f"{commands_in}:{Path(sys.executable).parent}:/usr/bin:/bin",
                 "USER": "you",
                 "LOGNAME": "you",

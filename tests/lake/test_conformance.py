@@ -1,9 +1,7 @@
-"""A table is a target: on SQLite, and on PostgreSQL where one is at hand."""
+"""A table is a target: on SQLite, and on a real PostgreSQL."""
 
 from __future__ import annotations
 
-import os
-import uuid
 from pathlib import Path
 
 import pytest
@@ -18,13 +16,8 @@ class TestOnSqlite(LogConformance):
 
 
 @pytest.fixture
-def postgres_home(tmp_path: Path) -> Home:
-    url = os.environ.get("BOWERBIRD_TEST_POSTGRES")
-    if not url:
-        pytest.skip("BOWERBIRD_TEST_POSTGRES names no database")
-    home = home_in(str(tmp_path), url)
-    # The database outlives the test: a catalog of its own keeps tests apart.
-    return Home(home.metadata, home.warehouse, f"t{uuid.uuid4().hex}", home.project, home.state)
+def postgres_home(tmp_path: Path, postgres_url: str) -> Home:
+    return home_in(str(tmp_path), postgres_url)
 
 
 class TestOnPostgres(LogConformance):

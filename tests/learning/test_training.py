@@ -79,7 +79,9 @@ def test_the_same_seed_gives_the_same_bits() -> None:
     lists, table = toy()
     config = TransAct(features=2, heads=("trip",), history=SMALL, deep=(8,))
     first, second = (
-        predict(fit(config, [lists], Fit(epochs=2), table=table)[0], lists.rows, table=table)
+        predict(
+            fit(config, [lists], Fit(epochs=2, threads=2), table=table)[0], lists.rows, table=table
+        )
         for _ in range(2)
     )
     np.testing.assert_array_equal(first, second)
@@ -88,7 +90,7 @@ def test_the_same_seed_gives_the_same_bits() -> None:
 def test_training_learns_what_the_features_say() -> None:
     lists, _ = toy(lists=200)
     config = TransAct(features=2, heads=("trip",), deep=(8,))
-    _, curves = fit(config, [lists], Fit(epochs=8, batch=20, learning_rate=2e-2))
+    _, curves = fit(config, [lists], Fit(epochs=8, batch=20, learning_rate=2e-2, threads=1))
     assert curves[-1].loss < 0.6 * math.log(6)
 
 
@@ -98,7 +100,7 @@ def test_progress_and_validation_are_reported() -> None:
     _, curves = fit(
         TransAct(features=2, heads=("trip",), deep=(4,)),
         [lists],
-        Fit(epochs=2, batch=10),
+        Fit(epochs=2, batch=10, threads=1),
         validate=lambda _: {"ndcg": 0.5},
         on_progress=lambda done, total, _: seen.append((done, total)),
     )
@@ -130,7 +132,7 @@ def test_a_user_without_actions_gets_a_finite_score() -> None:
         positions=np.full((3, 6), -1, dtype=np.int32),
     )
     config = TransAct(features=2, heads=("trip",), history=SMALL, deep=(8,))
-    ranker, _ = fit(config, [lists], Fit(epochs=1), table=table)
+    ranker, _ = fit(config, [lists], Fit(epochs=1, threads=1), table=table)
     assert np.isfinite(predict(ranker, rows, table=table)).all()
 
 

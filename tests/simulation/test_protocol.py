@@ -81,5 +81,11 @@ def test_a_planted_bug_is_found(bug: str) -> None:
     pytest.fail(f"no schedule shows {bug}")
 
 
+def test_an_expiry_from_outside_never_costs_a_file_that_is_read() -> None:
+    for schedule in [*singles(CALLS), *drawn(SEED, 4000, CALLS)]:
+        broken = failure(PLANTED["an expiry that forgets unrecorded tokens"], schedule)
+        assert not any("was deleted" in what for what in broken), schedule
+
+
 def test_every_kind_of_disturbance_is_drawn() -> None:
     assert {act for schedule in drawn(SEED, COUNT, CALLS) for _, act in schedule} == set(Act)

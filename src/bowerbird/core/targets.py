@@ -201,6 +201,11 @@ class Target(Protocol):
         """
         ...
 
+    def reaches(self, base: Version | None) -> bool:
+        """Whether the history goes back to `base` without a gap. Where it does not, a commit may
+        have been expired by others, and files of attempts that look uncommitted may be in use."""
+        ...
+
     def files(self, token: Token, attempt: str) -> str:
         """The folder for one attempt's files; empty where a target has none."""
         ...
@@ -360,6 +365,12 @@ class LogTarget:
     def burn(self, token: Token) -> Committed:
         return self._loop(token, None)
 
+    def reaches(self, base: Version | None) -> bool:
+        history = self._log.load()
+        if base is None:
+            return history.complete
+        return any(entry.version == base for entry in history.entries)
+
     def files(self, token: Token, attempt: str) -> str:
         return self._log.files(token, attempt)
 
@@ -458,6 +469,9 @@ class ObjectTarget:
         if self._objects.create(name, BURNT):
             return Committed(Version(name), None, burnt=True)
         return self._taken(token)
+
+    def reaches(self, base: Version | None) -> bool:
+        return True
 
     def files(self, token: Token, attempt: str) -> str:
         return ""  # an object is made in one call: its attempts have no files

@@ -61,7 +61,8 @@ class House:
         while start > at:
             start -= SPAN
         if start not in self._models:
-            self._models.clear()  # a pair of them takes 200 MB
+            while len(self._models) > 1:  # a pair of them takes 200 MB
+                del self._models[min(self._models)]
             tell("fitting EASE and ItemKNN")
             log = self.shop.log
             self._models[start] = (ease(log, through=start), item_knn(log, through=start))

@@ -73,7 +73,8 @@ def training_set(job: Job) -> tuple[Table, pa.Table]:
     spread = staggered(house.shop.log, moments, SPAN, each=4)
     refuse_leaks({"labels": spread.until}, np.full(len(spread), start + SPAN))
     parts = []
-    for period, requests in ((False, visits.take(kept)), (True, spread)):
+    # The oldest first: its item weights are then dropped for the newer ones.
+    for period, requests in ((True, spread), (False, visits.take(kept))):
         tell(f"{len(requests):,} requests, {'four weeks' if period else 'a trip'} each")
         parts.append(_rows_of_lists(house, spec, requests, period=period))
     rows = pa.concat_tables(parts)
@@ -102,7 +103,8 @@ def _rows_of_lists(
         shown > 0,
         size=spec.size,
         positives=spec.period_positives if period else spec.positives,
-        shown_share=spec.shown_share,
+        # Drawing promoted ones more often would tell a point-wise loss that they sell less.
+        shown_share=0.0 if period else spec.shown_share,
         seed=spec.seed + period,
     )
     where, place = np.nonzero(index >= 0)
@@ -126,19 +128,18 @@ def _rows_of_lists(
     return pa.table(columns)
 
 
-def _lists(rows: pa.Table) -> list[Lists]:
-    """A training set's table as lists of each kind."""
-    import pyarrow.compute as pc
-
+def _lists(job: Job, ref: str) -> list[Lists]:
+    """A training set's table as lists of each kind, read one kind at a time: they are large."""
     from bowerbird.learning.training.lists import Lists, Loss, Rows, Target
 
     found = []
     for period in (False, True):
-        some = rows.filter(pc.equal(rows["period"], period))
+        some = job.table(ref, where={"period": period})
         features = [name for name in some.column_names if "__" in name]
         matrix = np.empty((some.num_rows, len(features)), dtype=np.float32)
         for column, name in enumerate(features):
             matrix[:, column] = some[name].to_numpy()
+        some = some.select(["list", "place", "label", "new"])
         where, place = some["list"].to_numpy(), some["place"].to_numpy()
         size = int(place.max(initial=-1)) + 1
         index = np.full((int(where.max(initial=-1)) + 1, size), -1, dtype=np.int64)
@@ -173,10 +174,10 @@ def ranker(job: Job) -> Made:
     )
     measure = _validation(house)
     told = _told("validation fit")
-    sets = _lists(job.table(spec.validation))
+    sets = _lists(job, spec.validation)
     _, validated = fit(config, sets, spec.fit, validate=measure, on_progress=told)
     del sets, measure
-    sets = _lists(job.table(spec.training))
+    sets = _lists(job, spec.training)
     fitted, curves = fit(config, sets, spec.fit, on_progress=_told("fit"))
     folder = Path(job.folder)
     torch.save(fitted.state_dict(), folder / "weights.pt")
@@ -266,7 +267,7 @@ def embeddings(job: Job) -> Made:
         seed=spec.seed,
     )
     bought = np.bincount(house.log.item[house.log.at < through], minlength=len(house))
-    kept = bought >= 5
+    kept = bought >= 15
     np.save(Path(job.folder) / "ids.npy", house.product_ids[kept])
     np.save(Path(job.folder) / "vectors.npy", vectors[kept])
     return Made(note={"through": through}, results={"rows": int(kept.sum())})
@@ -316,7 +317,6 @@ def _judge_window(
     request, item = judged.candidates.request, judged.candidates.item
     user, at = requests.user[request], requests.at[request]
     model, knn = house.weights(int(requests.at.min()))
-    refuse_leaks({"EASE": model.fitted_through, "ItemKNN": knn.fitted_through}, requests.at)
     scores = baseline_scores(
         house.events, judged, model.scores(user, item, at), knn.scores(user, item, at)
     )

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from bowerbird.data.features.asof import evaluate
 from bowerbird.data.features.columns import Column, Count, Decayed
+from bowerbird.data.samples.leakage import refuse_leaks
 from bowerbird.demo.features import Groups, features
 from bowerbird.learning.models.retrieval import (
     Candidates,
@@ -83,7 +84,11 @@ def retrieve(
     knn: ItemToItem,
     sizes: Retrieval,
 ) -> Candidates:
-    """The union of the sources; every baseline's own best ten are among them."""
+    """The union of the sources; every baseline's own best ten are among them.
+
+    Item weights that may have seen a request's outcome are refused (`LeakageError`).
+    """
+    refuse_leaks({"EASE": ease.fitted_through, "ItemKNN": knn.fitted_through}, requests.at)
     request, item = had(house.firsts, requests)
     columns: dict[str, Column] = {"d": Decayed("90d"), "n": Count()}
     keys = [requests.user[request], item]

@@ -158,7 +158,7 @@ class Executor:
         found = target.burn(token)
         point("executor.burn.after")
         if found.burnt:
-            target.sweep(token, None)
+            self._sweep(target, step, token, found)
             return None
         return _done(found)
 
@@ -219,7 +219,7 @@ class Executor:
             work = self._work(run, step, attempt, files)
             change = self._make(run.id, kind, work, attempt)
             found = self._commit(target, work, change, attempt)
-        target.sweep(token, None if found.burnt else found.attempt)
+        self._sweep(target, step, token, found)
         return Burnt() if found.burnt else _done(found)
 
     def _work(self, run: RunRecord, step: Step, attempt: Attempt, files: str) -> Work:
@@ -304,6 +304,17 @@ class Executor:
             target = self._ports.target(kind.target, step)
             target.discard(run.token(step.id), lease.attempt)
 
+    def _sweep(self, target: Target, step: Step, token: Token, found: Committed) -> None:
+        """Delete the files of the attempts that did not commit.
+
+        A burnt token may hide a commit that somebody outside has expired: where the history has a
+        gap, files stay, for maintenance to look into.
+        """
+        if not found.burnt:
+            target.sweep(token, found.attempt)
+        elif target.reaches(step.base):
+            target.sweep(token, None)
+
     def _sweep_again(self, run: RunRecord) -> None:
         """Attempts that died may have left files after the winner swept: once more, at the end."""
         for record in run.steps:
@@ -317,7 +328,7 @@ class Executor:
             except PlanAgainError:
                 continue
             if found is not None:
-                target.sweep(token, None if found.burnt else found.attempt)
+                self._sweep(target, step, token, found)
 
 
 class Attempt:

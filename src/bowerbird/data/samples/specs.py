@@ -20,7 +20,7 @@ class TrainingSet(Spec, frozen=True, kw_only=True, omit_defaults=True, forbid_un
     function: ``module:name`` of what builds it. judged_on: the four weeks that a model trained on
       it is judged on; everything in the set lies before them.
     size: candidates a list. positives: at most, a trip; period_positives: four weeks.
-    shown_share: share of a list's negatives that were displayed or mailed.
+    shown_share: share of a trip's negatives that were displayed or mailed.
     """
 
     purchases: str
