@@ -59,6 +59,7 @@ def main() -> None:
 
     try:
         code = app(standalone_mode=False)
+        sys.stdout.flush()  # here, where a reader that is gone is understood
     except BowerbirdError as error:
         from bowerbird.cli import screen
 

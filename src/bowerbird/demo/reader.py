@@ -127,6 +127,10 @@ class _Scorer:
 
     def __init__(self, house: House, fitted: Ranker, now: int) -> None:
         self._house, self._fitted, self._now = house, fitted, now
+        # What a request would wait for, done once: item weights, and where households shop.
+        house.weights(now)
+        self._users = np.unique(house.shop.log.user)
+        self._places = np.maximum(usual_place(house.shop.log, self._users, now), 0)
 
     def __call__(self, candidates: pa.Table) -> npt.NDArray[np.floating[Any]]:
         from bowerbird.learning.training.fit import predict
@@ -139,8 +143,8 @@ class _Scorer:
         users = household[known]
         at = np.full(len(known), self._now, dtype=np.int64)
         model, knn = house.weights(self._now)
-        one, owner = np.unique(users, return_inverse=True)
-        place = np.maximum(usual_place(house.shop.log, one, self._now)[owner], 0)
+        row = np.searchsorted(self._users, users).clip(max=len(self._users) - 1)
+        place = np.where(self._users[row] == users, self._places[row], 0)
         matrix = features(
             house.shop,
             house.groups,
