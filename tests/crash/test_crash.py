@@ -59,6 +59,7 @@ def test_a_crash_changes_nothing_in_the_end(
     assert json.loads(told.stdout) | {"reached": undisturbed[name]["reached"]} == undisturbed[name]
 
 
+@pytest.mark.slow
 def test_undisturbed_ends_are_clean(undisturbed: dict[str, dict[str, object]]) -> None:
     for name, end in undisturbed.items():
         assert end["open runs"] == 0, name

@@ -115,7 +115,7 @@ def _allowed(replace: Refs, release: Refs, drop: Refs) -> Allowed:
     return Allowed(frozenset(replace or ()), frozenset(release or ()), frozenset(drop or ()))
 
 
-_CODES = {RunState.DONE: 0, RunState.FAILED: 1, RunState.CANCELLED: 1, RunState.WAITING: 4}
+EXIT_CODES = {RunState.DONE: 0, RunState.FAILED: 1, RunState.CANCELLED: 1, RunState.WAITING: 4}
 
 
 def _report(record: RunRecord | None, json: bool) -> None:
@@ -130,7 +130,7 @@ def _report(record: RunRecord | None, json: bool) -> None:
                 screen.err.print(f"\n{step.id} failed:\n{step.error}", markup=False)
                 screen.err.print(f"  log: bowerbird logs {record.id[:13]} {step.id}", markup=False)
     if record is not None:
-        raise typer.Exit(_CODES.get(record.state, 1))
+        raise typer.Exit(EXIT_CODES.get(record.state, 1))
 
 
 @app.command()

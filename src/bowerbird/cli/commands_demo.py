@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from bowerbird.cli import opening, screen
-from bowerbird.cli.commands import Json, apply_until_settled
+from bowerbird.cli.commands import EXIT_CODES, Json, apply_until_settled
 from bowerbird.cli.main import app
 from bowerbird.core.plans import Allowed
 from bowerbird.core.runs import RunState
@@ -37,7 +37,7 @@ def demo(
             record = next((r for r in workspace.ledger.runs() if r.state == RunState.DONE), None)
         elif record.state != RunState.DONE:
             screen.run(record)
-            raise typer.Exit(record.state == RunState.FAILED or 4)
+            raise typer.Exit(EXIT_CODES.get(record.state, 1))
         elif not json:
             screen.run(record)
         from bowerbird.portal.gathering import reached, report_view
