@@ -100,7 +100,7 @@ def test_a_changed_spec_makes_only_what_it_affects(shop: Path) -> None:
     feed.write_text(before)
     targets = [step["target"] for step in plan["steps"]]
     assert targets == ["neighbors:shop/similar", "feed:shop/home"]
-    assert plan["steps"][0]["reason"] == "stale: Neighbors.k: 50 → 40"
+    assert plan["steps"][0]["reason"] == "stale: Neighbors.k: (default) → 40"
 
 
 @pytest.mark.slow

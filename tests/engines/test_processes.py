@@ -130,7 +130,9 @@ def test_a_worker_busy_in_c_code_dies_with_its_driver(tmp_path: Path) -> None:
 
 def test_ctrl_c_in_the_driver_stops_the_workers_at_once(tmp_path: Path) -> None:
     program = (
-        "import sys; from tests.engines.test_processes import *;"
+        # A suite that runs in the background is deaf to Ctrl-C, and so would its children be.
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"
+        " from tests.engines.test_processes import *;"
         " list(LocalEngine(1).run([task('a', 'beat', sys.argv[1])]))"
     )
     started = time.monotonic()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from bowerbird.core.errors import BowerbirdError, PlanError, RefError, SpecError
+from bowerbird.lake import Table
 from bowerbird.workspace.project import Declared, load_specs
 from tests.core.kinds import KINDS
 
@@ -17,8 +20,6 @@ HEAD = "from tests.core.kinds import Group, Sum\n"
 
 @pytest.fixture
 def load(tmp_path: Path) -> Iterator[Load]:
-    import sys
-
     before = list(sys.path)
 
     def loaded(**files: str) -> dict[str, Declared]:
@@ -142,3 +143,25 @@ def test_nothing_but_errors_of_ours_comes_out(load: Load) -> None:
     for text in ("import nonesuch\n", "x = {}['a']\n", "raise SystemExit(3)\n", "\x00", "(\n"):
         with pytest.raises(BowerbirdError):
             load(a_py=text)
+
+
+def test_an_edit_within_a_second_that_keeps_the_size_is_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    spec = tmp_path / "specs" / "tables.py"
+    spec.parent.mkdir()
+    text = (
+        'from bowerbird.lake import Table\none = Table("a/b", schema={"x": "long"}, owner="%s")\n'
+    )
+    owners = []
+    for owner in ("u", "v", "w"):
+        spec.write_text(text % owner)
+        os.utime(spec, (1, 1))
+        sys.dont_write_bytecode, before = False, sys.dont_write_bytecode
+        try:
+            (declared,) = load_specs(tmp_path, "specs", {"Table": Table}).values()
+        finally:
+            sys.dont_write_bytecode = before
+        owners.append(declared.spec.owner)
+    assert owners == ["u", "v", "w"]

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import importlib.util
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -75,6 +77,7 @@ _SHARED = {"specs"}
 def _from_python(project: Path, root: Path) -> Iterable[Declared]:
     put_on_path(project)
     for path in sorted(root.rglob("*.py")):
+        _forget_compiled(path)
         relative = path.relative_to(project).with_suffix("")
         name = ".".join(relative.parts)
         if relative.name == "__init__":
@@ -94,6 +97,13 @@ def _from_python(project: Path, root: Path) -> Iterable[Declared]:
             if isinstance(value, Spec):
                 where = f"{path.relative_to(project)}: {attribute}"
                 yield Declared(_checked(value, where), where)
+
+
+def _forget_compiled(path: Path) -> None:
+    """Read a spec as it is on disk: Python takes a compiled file for fresh if size and second of
+    the source agree, so an edit within the second that keeps the size would not be seen."""
+    with suppress(OSError):
+        Path(importlib.util.cache_from_source(str(path))).unlink(missing_ok=True)
 
 
 def _line(error: BaseException, path: Path) -> str:
