@@ -122,9 +122,6 @@ class SilentJournal:
     def ended(self, *_: Any) -> None: ...
 
 
-class NullJournal(SilentJournal): ...
-
-
 def overwrite(work: Work) -> Change:
     cell = work.step.cell
     rows = {cell: [f"{work.token}"]}
@@ -230,7 +227,7 @@ class World:
             engine=SimEngine(self),
             clock=self.clock,
             home=Home("", "", "", "", ""),
-            journal=NullJournal(),
+            journal=SilentJournal(),
         )
         executor = Executor(ports, name, ttl=TTL)
         action = executor.cancel if cancels else executor.carry_out

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Mapping
-from functools import cache
 from typing import Any
 
 from bowerbird.core.clock import Clock
 from bowerbird.core.errors import RefError, SpecError
 from bowerbird.core.functions import load
 from bowerbird.core.plans import Want
-from bowerbird.core.refs import kind_of
 from bowerbird.core.room import Room, Service
 from bowerbird.core.specs import Spec
 from bowerbird.core.steps import Home, StepKind, TargetKind
@@ -58,10 +56,6 @@ class Registry:
 
     def services(self) -> dict[str, Service]:
         return {name: service for room in self.rooms for name, service in room.services.items()}
-
-    @cache  # noqa: B019 - one registry lives as long as its process
-    def ref_kinds(self) -> frozenset[str]:
-        return frozenset(kind_of(kind) for kind in self._specs)
 
 
 def _merged(rooms: Iterable[Room], field: str) -> dict[str, str]:

@@ -130,7 +130,7 @@ def _rows_of_lists(
 
 def _lists(job: Job, ref: str) -> list[Lists]:
     """A training set's table as lists of each kind, read one kind at a time: they are large."""
-    from bowerbird.learning.training.lists import Lists, Loss, Rows, Target
+    from bowerbird.learning.training.lists import Rows
 
     found = []
     for period in (False, True):
@@ -144,12 +144,8 @@ def _lists(job: Job, ref: str) -> list[Lists]:
         size = int(place.max(initial=-1)) + 1
         index = np.full((int(where.max(initial=-1)) + 1, size), -1, dtype=np.int64)
         index[where, place] = np.arange(some.num_rows)
-        stands = index >= 0
-        label = some["label"].to_numpy()[index] & stands
-        new = some["new"].to_numpy()[index] & stands
-        head, loss = ("period", Loss.POINTWISE) if period else ("trip", Loss.LISTWISE)
-        targets = {head: Target(label, stands, loss), f"{head}_new": Target(label, new, loss)}
-        found.append(Lists(rows=Rows(matrix), index=index, targets=targets))
+        label, new = some["label"].to_numpy(), some["new"].to_numpy()
+        found.append(training_lists(Rows(matrix), index, label, new, period=period))
     return found
 
 
@@ -412,7 +408,7 @@ def _ablations(house: House, start: int, test: Requests) -> dict[str, PerRequest
     )
     tell("ablations: selecting actions to train on")
     train = _with_positions(house, judged, chosen, codes, history)
-    lists = training_lists(judged, chosen, index, train, period=False)
+    lists = training_lists(train, index, judged.label[chosen], judged.new[chosen], period=False)
     tested = house.judged(test)
     tell("ablations: selecting actions to judge on")
     held = _with_positions(house, tested, np.arange(len(tested.label)), codes, history)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Matrix = npt.NDArray[np.float32]
+Mask = npt.NDArray[np.bool_]
 
 HEADS: Final = ("trip", "trip_new", "period", "period_new")
 
@@ -114,8 +115,10 @@ def training_rows(
     return rows, np.where(lists >= 0, np.searchsorted(rows, lists), -1)
 
 
-def training_lists(judged: Judged, kept: Ints, index: Ints, rows: Rows, *, period: bool) -> Lists:
+def training_lists(rows: Rows, index: Ints, label: Mask, new: Mask, *, period: bool) -> Lists:
     """Lists that train the heads of their kind: what is taken, and what is taken anew.
+
+    label, new: of each row; `index` (lists, size) names rows, -1 missing.
 
     Trips learn list-wise. Periods learn point-wise: their lists have a score of positives, and on
     the validation weeks that gave .437 where the list-wise loss gave .414 (docs/log.md,
@@ -124,13 +127,12 @@ def training_lists(judged: Judged, kept: Ints, index: Ints, rows: Rows, *, perio
     from bowerbird.learning.training.lists import Lists, Loss, Target
 
     stands = index >= 0
-    label = judged.label[kept][index] & stands
-    new = judged.new[kept][index] & stands
+    taken, anew = label[index] & stands, new[index] & stands
     name, loss = ("period", Loss.POINTWISE) if period else ("trip", Loss.LISTWISE)
     return Lists(
         rows=rows,
         index=index,
-        targets={name: Target(label, stands, loss), f"{name}_new": Target(label, new, loss)},
+        targets={name: Target(taken, stands, loss), f"{name}_new": Target(taken, anew, loss)},
     )
 
 
