@@ -8,10 +8,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import settings
 
 from tests.postgres import Postgres, binaries, postgres
 
 _numbers = itertools.count(1)
+
+# The first example pays for imports, and machines are shared: seconds are not what these tests say.
+settings.register_profile("house", deadline=None)
+settings.load_profile("house")
 
 
 @pytest.fixture(scope="session")

@@ -7,12 +7,21 @@ from pathlib import Path
 import pytest
 
 from bowerbird.core.steps import Home
+from bowerbird.lake import kept
 from bowerbird.testing.target_conformance import LogConformance
 from tests.lake.world import TableWorld, home_in
 
 
 class TestOnSqlite(LogConformance):
     """On the database that a laptop has."""
+
+
+class TestWithCellsInFiles(LogConformance):
+    """As a table with a thousand partitions has them."""
+
+    @pytest.fixture(autouse=True)
+    def nothing_inline(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(kept, "INLINE_BYTES", 0)
 
 
 @pytest.fixture

@@ -51,7 +51,9 @@ _COLOURS = {
 
 def as_json(value: Any) -> None:
     """A view, for programs."""
-    sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
+    # What is loaded when it is looked at (cells) is a Mapping, and msgspec knows only dict.
+    content = msgspec.json.encode(value, enc_hook=dict)
+    sys.stdout.write(msgspec.json.format(content, indent=2).decode() + "\n")
 
 
 def error(raised: BowerbirdError) -> None:

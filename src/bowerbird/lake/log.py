@@ -1,4 +1,4 @@
-"""A table as a log of commits: the token, the attempt and the cells lie in each snapshot itself.
+"""A branch of a table as a log of commits: token, attempt and cells lie in each snapshot itself.
 
 `core.targets.LogTarget` is the commit loop around this. Nothing here decides whether a step may
 commit; `append` makes one snapshot whose precondition is the head that the loop has judged.
@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from bowerbird.core.errors import CommitConflictError, CorruptError, PlanAgainError, UserError
+from bowerbird.core.errors import CommitConflictError, CorruptError
 from bowerbird.core.faults import point
 from bowerbird.core.refs import Ref
-from bowerbird.core.targets import WHOLE, CellState, Change, Entry, History, Token, Version
-from bowerbird.lake import evolve, snapshots
+from bowerbird.core.targets import WHOLE, Change, Entry, History, Token, Version
+from bowerbird.lake import evolve, kept, snapshots
 from bowerbird.lake.catalog import Lake, identifier
+from bowerbird.lake.exchange import exchange
 from bowerbird.lake.failures import translated
 from bowerbird.lake.specs import Table
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from pyiceberg.manifest import DataFile
     from pyiceberg.table import Table as IcebergTable
     from pyiceberg.table import Transaction
-    from pyiceberg.table.metadata import TableMetadata
     from pyiceberg.table.snapshots import Snapshot
 
     from bowerbird.lake.write import Written
@@ -44,10 +44,11 @@ taken that they changed everything, which may make a plan stale and never loses 
 
 
 class TableLog:
-    """The history of one table."""
+    """The history of one branch of a table: of `MAIN`, which readers see, unless told another."""
 
-    def __init__(self, lake: Lake, ref: Ref | str) -> None:
+    def __init__(self, lake: Lake, ref: Ref | str, branch: str = snapshots.MAIN) -> None:
         self.name = identifier(ref)
+        self.branch = branch
         self._lake = lake
         self._seen: IcebergTable | None = None
         self._changed: dict[int, frozenset[str]] = {}
@@ -56,7 +57,7 @@ class TableLog:
         table = self._seen = self._lake.find(self.name)
         if table is None:
             return History()
-        head = snapshots.head_of(table)
+        head = snapshots.head_of(table, self.branch)
         chain, complete = snapshots.ancestors(table, head.snapshot_id if head else None)
         inside = {snapshot.snapshot_id for snapshot in chain}
         aside = (s for s in table.metadata.snapshots if s.snapshot_id not in inside)
@@ -77,10 +78,11 @@ class TableLog:
         if change is not None and written is not None:
             if written.spec is not None:
                 evolve.evolve(tx, self.name, written.spec)
-            _check_columns(self.name, tx, written)
-            new, gone = _exchange(self.name, table, tx.table_metadata, change)
-        summary = _summary(onto, token, change, tx.table_metadata, new)
-        snapshot = tx.update_snapshot(snapshot_properties=summary)
+            new, gone = exchange(table, self.branch, tx.table_metadata, change, written)
+        touched = {snapshots.part_of(tx.table_metadata, file) for file in (*new, *gone)}
+        summary = _summary(onto, token, change, touched)
+        kept.store(table, summary, CELLS)
+        snapshot = tx.update_snapshot(snapshot_properties=summary, branch=self.branch)
         producer = snapshot.overwrite() if gone else snapshot.fast_append()
         for file in gone:
             producer.delete_data_file(file)
@@ -106,7 +108,7 @@ class TableLog:
         for snapshot in chain:
             told = _told(snapshot)
             if TOKEN in told:
-                yield _ours(self.name, snapshot, told)
+                yield _ours(table, snapshot, told)
                 continue
             others += 1
             yield Entry(
@@ -131,7 +133,7 @@ class TableLog:
         table = self._seen or self._lake.find(self.name)
         if table is None and onto.head is None:
             table = self._lake.make(self.name, spec)
-        head = snapshots.head_of(table) if table is not None else None
+        head = snapshots.head_of(table, self.branch) if table is not None else None
         version = str(head.snapshot_id) if head else None
         if table is None or version != onto.head:
             raise CommitConflictError(
@@ -160,7 +162,8 @@ def _told(snapshot: Snapshot) -> dict[str, str]:
     return snapshot.summary.additional_properties if snapshot.summary else {}
 
 
-def _ours(name: str, snapshot: Snapshot, told: dict[str, str]) -> Entry:
+def _ours(table: IcebergTable, snapshot: Snapshot, told: dict[str, str]) -> Entry:
+    name = ".".join(table.name())
     try:
         return Entry(
             version=Version(str(snapshot.snapshot_id)),
@@ -170,7 +173,7 @@ def _ours(name: str, snapshot: Snapshot, told: dict[str, str]) -> Entry:
             results=msgspec.json.decode(told.get(RESULTS, "{}")),
             burnt=BURNT in told,
             changed=frozenset(msgspec.json.decode(told[CHANGED], type=list[str])),
-            cells=msgspec.json.decode(told[CELLS], type=dict[str, CellState]),
+            cells=kept.cells(table, told, CELLS),
         )
     except (KeyError, msgspec.DecodeError) as error:
         raise CorruptError(
@@ -181,21 +184,21 @@ def _ours(name: str, snapshot: Snapshot, told: dict[str, str]) -> Entry:
 
 
 def _summary(
-    onto: History,
-    token: Token,
-    change: Change | None,
-    metadata: TableMetadata,
-    new: Iterable[DataFile],
+    onto: History, token: Token, change: Change | None, touched: set[str]
 ) -> dict[str, str]:
-    """What the snapshot says of itself. Cells are cumulative, so expiry loses no state."""
+    """What the snapshot says of itself. Cells are cumulative, so expiry loses no state.
+
+    touched: the partitions whose files it exchanges. A change that names no cell changes these.
+    """
     if change is None:
         changed: set[str] = set()
         cells = onto.cells()
     else:
+        if not (change.makes or change.overwrites or change.preserves_rows):
+            makes = dict.fromkeys(touched, change.meaning or None)
+            change = msgspec.structs.replace(change, makes=makes)
         cells = change.cells_after(onto, token)
         changed = {*change.makes, *change.overwrites}
-        if not changed:
-            changed = {snapshots.part_of(metadata, file) for file in new}
     summary = {TOKEN: token, CELLS: msgspec.json.encode(cells).decode()}
     if change is None:
         summary[BURNT] = "true"
@@ -210,66 +213,6 @@ def _summary(
             summary[PRESERVES] = "true"
     summary[CHANGED] = msgspec.json.encode(sorted(changed)).decode()
     return summary
-
-
-def _exchange(
-    name: str, table: IcebergTable, metadata: TableMetadata, change: Change
-) -> tuple[tuple[DataFile, ...], tuple[DataFile, ...]]:
-    """The files to add and those to take out: after it, the cells hold what was written, no more.
-
-    A file that is there and was named again stays as it is: that is how a rollback rewrites none.
-    metadata: the table's, as it will be.
-    """
-    written: Written = change.payload
-    snapshots.check_cells(name, metadata, [*change.overwrites, *change.makes])
-    if written.spec is not None:
-        for file in written.files:
-            _number(file, metadata)
-    if change.overwrites:
-        _check_places(name, metadata, change.overwrites, written.files)
-    head = snapshots.head_of(table) if change.overwrites else None
-    now = [
-        one.file
-        for one in snapshots.live(table, head)
-        if not one.deletes and snapshots.inside(change.overwrites, one.part)
-    ]
-    present = {file.file_path for file in now}
-    named = {file.file_path for file in written.files}
-    new = tuple(file for file in written.files if file.file_path not in present)
-    return new, tuple(file for file in now if file.file_path not in named)
-
-
-def _number(file: DataFile, metadata: TableMetadata) -> None:
-    """Give a new file the numbers that the table has for its layout by now: `evolve` has seen to it
-    that the layout is the one it was written in."""
-    file.spec_id = metadata.default_spec_id
-    if file.sort_order_id is not None:
-        file[15] = metadata.default_sort_order_id  # DataFile gives no setter for it
-
-
-def _check_places(
-    name: str, metadata: TableMetadata, cells: Iterable[str], files: Iterable[DataFile]
-) -> None:
-    for file in files:
-        part = snapshots.part_of(metadata, file)
-        if not snapshots.inside(cells, part):
-            raise UserError(
-                f"{name}: {file.record_count:,} rows are in {part}, which this step does not write",
-                expected=f"rows of {', '.join(cells)} alone",
-            )
-
-
-def _check_columns(name: str, tx: Transaction, written: Written) -> None:
-    """The files know their columns by the ids that the table gives them now."""
-    ids = {field.name: field.field_id for field in tx.table_metadata.schema().fields}
-    for column, known in written.columns.items():
-        if ids.get(column) != known:
-            raise PlanAgainError(
-                f"{name}: its columns were changed while rows were written: {column!r} is number "
-                f"{ids.get(column)} by now, and {known} in the files",
-                expected="the columns as they were when the step began",
-                fix="bowerbird apply (it writes them again)",
-            )
 
 
 def _no_retry(table: IcebergTable) -> None:

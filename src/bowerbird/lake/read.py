@@ -9,7 +9,7 @@ import msgspec
 
 from bowerbird.core.errors import CorruptError, RefError, UserError
 from bowerbird.core.refs import Ref
-from bowerbird.lake import snapshots
+from bowerbird.lake import snapshots, streams
 from bowerbird.lake.catalog import Lake, identifier
 from bowerbird.lake.failures import translated
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     import duckdb as duck
     import pyarrow as pa
     from pyiceberg.expressions import BooleanExpression
-    from pyiceberg.io.pyarrow import ArrowScan
     from pyiceberg.schema import Schema
     from pyiceberg.table import DataScan, FileScanTask
     from pyiceberg.table import Table as IcebergTable
@@ -55,7 +54,7 @@ def read(
     found = plan(lake, ref, version, columns, where, cells)
     try:
         with translated(f"reading {identifier(ref)}"):
-            return _scan(found).to_table(found.tasks)
+            return streams.scan(found).to_table(found.tasks)
     except (OSError, ValueError) as error:
         raise _damaged(identifier(ref), found, error) from error
 
@@ -68,7 +67,7 @@ def read_batches(
     where: Where = None,
     cells: Iterable[str] | None = None,
 ) -> pa.RecordBatchReader:
-    """The same rows, a batch at a time."""
+    """The same rows, a batch at a time, in memory of a few batches."""
     import pyarrow as pa
     from pyiceberg.io.pyarrow import schema_to_pyarrow
 
@@ -77,8 +76,8 @@ def read_batches(
 
     def batches() -> Iterable[pa.RecordBatch]:
         try:
-            for batch in _scan(found).to_record_batches(found.tasks):
-                yield batch.cast(schema)
+            for block in streams.blocks(found):
+                yield from block.to_batches()
         except (OSError, ValueError) as error:
             raise _damaged(identifier(ref), found, error) from error
 
@@ -205,12 +204,6 @@ def plain_files(found: Planned) -> bool:
         return False
     shapes = {tuple(map(str, schema.fields)) for schema in found.table.metadata.schemas}
     return len(shapes) == 1
-
-
-def _scan(found: Planned) -> ArrowScan:
-    from pyiceberg.io.pyarrow import ArrowScan
-
-    return ArrowScan(found.table.metadata, found.table.io, found.schema, found.where)
 
 
 def _damaged(name: str, found: Planned, error: Exception) -> CorruptError | Exception:

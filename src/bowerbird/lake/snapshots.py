@@ -7,7 +7,7 @@ partition with that day, whatever else its path says; `WHOLE` is all of them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from pyiceberg.table import Table as IcebergTable
     from pyiceberg.table.metadata import TableMetadata
     from pyiceberg.table.snapshots import Snapshot
+
+
+MAIN = "main"
+"""The branch that readers see unless they ask for another."""
 
 
 class Live(msgspec.Struct, frozen=True):
@@ -72,6 +76,27 @@ def inside(cells: Iterable[str], part: str) -> bool:
             )
         return True
     return False
+
+
+def bounds(metadata: TableMetadata, file: DataFile, column: str) -> tuple[Any, Any, int | None]:
+    """The least and the greatest value of a column in a file, and how many are null.
+
+    None for what the file's statistics do not say. A text's bounds may be cut: the least is then
+    less than every value, the greatest greater.
+    """
+    from pyiceberg.conversions import from_bytes
+
+    field = metadata.schema().find_field(column)
+    if not field.field_type.is_primitive:
+        return None, None, None
+    found = [
+        from_bytes(field.field_type, known[field.field_id])  # type: ignore[arg-type] # primitive
+        if known and field.field_id in known
+        else None
+        for known in (file.lower_bounds, file.upper_bounds)
+    ]
+    nulls = (file.null_value_counts or {}).get(field.field_id)
+    return found[0], found[1], nulls
 
 
 def check_cells(name: str, metadata: TableMetadata, cells: Iterable[str]) -> None:
@@ -146,5 +171,18 @@ def ancestors(table: IcebergTable, version: int | None) -> tuple[list[Snapshot],
     return chain, True
 
 
-def head_of(table: IcebergTable) -> Snapshot | None:
-    return table.snapshot_by_name("main")
+def head_of(table: IcebergTable, branch: str = MAIN) -> Snapshot | None:
+    return table.snapshot_by_name(branch)
+
+
+def deletes_on(table: IcebergTable, branch: str = MAIN) -> dict[str, tuple[str, ...]]:
+    """Data file -> the files that delete rows of it, at the head of a branch."""
+    head = head_of(table, branch)
+    if head is None:
+        return {}
+    tasks = table.scan(snapshot_id=head.snapshot_id).plan_files()
+    return {
+        task.file.file_path: tuple(sorted(file.file_path for file in task.delete_files))
+        for task in tasks
+        if task.delete_files
+    }

@@ -39,11 +39,14 @@ class Written(msgspec.Struct, frozen=True):
     """Files that are ready to be committed to a table of `spec` (None: to the table as it is).
 
     columns: column -> the id by which the files know it; the commit compares them.
+    replaces: path of a file that these take the place of -> the delete files that were applied when
+      it was read. The commit holds that both are still so.
     """
 
     spec: Table | None
     columns: dict[str, int] = {}
     files: tuple[DataFile, ...] = ()
+    replaces: dict[str, tuple[str, ...]] = {}
 
     @property
     def rows(self) -> int:
@@ -57,7 +60,8 @@ class Written(msgspec.Struct, frozen=True):
     def joined(parts: Sequence[Written]) -> Written:
         """What several tasks wrote for one commit."""
         files = tuple(file for part in parts for file in part.files)
-        return msgspec.structs.replace(parts[0], files=files)
+        replaces = {path: on for part in parts for path, on in part.replaces.items()}
+        return msgspec.structs.replace(parts[0], files=files, replaces=replaces)
 
 
 def write(lake: Lake, spec: Table, rows: Rows, folder: str, ref: str | None = None) -> Written:

@@ -1,0 +1,111 @@
+"""Which files a commit adds and which it takes out, judged on the head that it goes onto."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from bowerbird.core.errors import PlanAgainError, UserError
+from bowerbird.core.targets import Change
+from bowerbird.lake import snapshots
+
+if TYPE_CHECKING:
+    from pyiceberg.manifest import DataFile
+    from pyiceberg.table import Table as IcebergTable
+    from pyiceberg.table.metadata import TableMetadata
+
+    from bowerbird.lake.write import Written
+
+Files = tuple["DataFile", ...]
+
+
+def exchange(
+    table: IcebergTable, branch: str, metadata: TableMetadata, change: Change, written: Written
+) -> tuple[Files, Files]:
+    """The files to add and those to take out of the head of a branch.
+
+    After it, the cells that the change overwrites hold what was written and no more, and the files
+    that it replaces are gone. A file that is there and was named again stays as it is: that is how
+    a rollback rewrites none. metadata: the table's, as it will be.
+    """
+    name = ".".join(table.name())
+    _check_columns(name, metadata, written)
+    snapshots.check_cells(name, metadata, [*change.overwrites, *change.makes])
+    if written.spec is not None:
+        for file in written.files:
+            _number(file, metadata)
+    if change.overwrites:
+        _check_places(name, metadata, change.overwrites, written.files)
+    if not (change.overwrites or written.replaces):
+        return written.files, ()
+    live = snapshots.live(table, snapshots.head_of(table, branch))
+    inside = [
+        one.file
+        for one in live
+        if not one.deletes and snapshots.inside(change.overwrites, one.part)
+    ]
+    named = {file.file_path for file in written.files}
+    there = {file.file_path for file in inside}
+    gone = [file for file in inside if file.file_path not in named]
+    gone += _replaced(table, branch, live, written, there)
+    return tuple(file for file in written.files if file.file_path not in there), tuple(gone)
+
+
+def _replaced(
+    table: IcebergTable,
+    branch: str,
+    live: Iterable[snapshots.Live],
+    written: Written,
+    taken: set[str],
+) -> list[DataFile]:
+    """The files that were rewritten, if they still are what was read of them."""
+    if not written.replaces:
+        return []
+    files = {one.file.file_path: one.file for one in live if not one.deletes}
+    deletes = snapshots.deletes_on(table, branch) if any(one.deletes for one in live) else {}
+    for path, applied in written.replaces.items():
+        if path not in files:
+            problem = "was taken out of the table"
+        elif set(deletes.get(path, ())) != set(applied):
+            problem = "had rows deleted"
+        else:
+            continue
+        raise PlanAgainError(
+            f"{'.'.join(table.name())}: {path} {problem} while it was rewritten",
+            expected="the files as they were when the step began",
+            fix="bowerbird apply (it plans again)",
+        )
+    return [files[path] for path in written.replaces if path not in taken]
+
+
+def _number(file: DataFile, metadata: TableMetadata) -> None:
+    """Give a new file the numbers that the table has for its layout by now: `evolve` has seen to it
+    that the layout is the one it was written in."""
+    file.spec_id = metadata.default_spec_id
+    if file.sort_order_id is not None:
+        file[15] = metadata.default_sort_order_id  # DataFile gives no setter for it
+
+
+def _check_places(
+    name: str, metadata: TableMetadata, cells: Iterable[str], files: Iterable[DataFile]
+) -> None:
+    for file in files:
+        part = snapshots.part_of(metadata, file)
+        if not snapshots.inside(cells, part):
+            raise UserError(
+                f"{name}: {file.record_count:,} rows are in {part}, which this step does not write",
+                expected=f"rows of {', '.join(cells)} alone",
+            )
+
+
+def _check_columns(name: str, metadata: TableMetadata, written: Written) -> None:
+    """The files know their columns by the ids that the table gives them now."""
+    ids = {field.name: field.field_id for field in metadata.schema().fields}
+    for column, known in written.columns.items():
+        if ids.get(column) != known:
+            raise PlanAgainError(
+                f"{name}: its columns were changed while rows were written: {column!r} is number "
+                f"{ids.get(column)} by now, and {known} in the files",
+                expected="the columns as they were when the step began",
+                fix="bowerbird apply (it writes them again)",
+            )
