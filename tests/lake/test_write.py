@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -30,8 +33,10 @@ from bowerbird.lake import (
     Written,
     bucket,
     day,
+    encodings,
     identity,
     read,
+    spill,
     write,
 )
 from bowerbird.lake.evolve import iceberg_transform
@@ -231,3 +236,47 @@ def test_a_partition_value_may_be_null_or_odd(lake: Lake) -> None:
     commit(lake, write(lake, spec, rows, lake.location(spec.ref) + "/data/x"), "r/s1", WHOLE)
     assert sorted(map(str, read(lake, spec.ref).column("k").to_pylist())) == sorted(map(str, odd))
     assert read(lake, spec.ref, cells=["k=a%2Fb"]).num_rows == 1
+
+
+@pytest.mark.parametrize("memory", [2**14, 2**18])
+def test_what_does_not_fit_into_memory_is_written_as_if_it_had(
+    lake: Lake, memory: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spill, "MOST", 3)
+    rows = sales(3000)
+    folder = lake.location(SALES.ref) + "/data/"
+    whole = write(lake, SALES, rows, folder + "whole")
+    batches = iter(rows.to_batches(max_chunksize=100))
+    streamed = write(lake, SALES, batches, folder + "streamed", memory=memory)
+    assert [f.partition for f in streamed.files] == [f.partition for f in whole.files]
+    for one, other in zip(streamed.files, whole.files, strict=True):
+        assert pq.read_table(one.file_path).equals(pq.read_table(other.file_path))
+
+
+@pytest.mark.slow
+def test_a_stream_far_larger_than_its_memory_is_written_within_it(tmp_path: Path) -> None:
+    """In a process of its own: 20 times the limit goes through. The process grows by up to twice
+    the limit: Arrow keeps what was freed, and numpy and the encoders hold some."""
+    told = subprocess.run(
+        [sys.executable, "-m", "tests.lake.large_write", str(tmp_path), str(64 * 2**20), "20"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    grown, came = map(int, told.stdout.split())
+    assert came >= 20 * 64 * 2**20
+    assert grown < 2 * 64 * 2**20
+
+
+def test_the_smallest_encoding_is_taken_column_by_column() -> None:
+    rows = pa.table(
+        {
+            "counted": pa.array(range(20_000), pa.int64()),
+            "repeated": pa.array([f"name {i % 5}" for i in range(20_000)]),
+            "random": pa.array([hash((i, "x")) for i in range(20_000)], pa.int64()),
+        }
+    )
+    found = encodings.chosen(rows).options
+    assert found["column_encoding"]["counted"] == "DELTA_BINARY_PACKED"
+    assert "repeated" in found["use_dictionary"]
+    assert "counted" not in found["use_dictionary"]

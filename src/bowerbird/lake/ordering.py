@@ -9,65 +9,134 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from math import isnan
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
+    from numpy.typing import NDArray
+
+    Numbers: TypeAlias = NDArray[np.uint64]
 
 Key = tuple[tuple[int, Any], ...]
 """A row's key as Python compares it: a column's (0, value), or (1, 0) for NaN, (2, 0) for null."""
 
 
-def places(rows: pa.Table | pa.RecordBatch, by: Sequence[str]) -> pa.Array:
-    """The places of the rows in order: ``rows.take(places(rows, by))`` is sorted."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
+class Code(NamedTuple):
+    """A column as numbers that sort as its values do. bits: the number of bits of the greatest."""
 
-    numbers = _as_integers(rows, by)
-    if numbers is None:
-        # Nulls go last; that is Arrow's way when it is not told another.
-        return pc.sort_indices(rows, sort_keys=[(column, "ascending") for column in by])
-    import numpy as np
-
-    return pa.array(np.argsort(numbers, kind="stable"))
+    numbers: Numbers
+    bits: int
 
 
-def _as_integers(rows: pa.Table | pa.RecordBatch, by: Sequence[str]) -> Any:
-    """One integer a row that sorts as its keys do, where they fit into 64 bits; else None.
+def places(rows: pa.Table, by: Sequence[str], first: Sequence[Code] = ()) -> NDArray[np.int64]:
+    """The places of the rows in order: ``rows.take(places(rows, by))`` is sorted.
 
-    numpy sorts these about five times as fast as Arrow sorts several columns.
+    first: what they are ordered by before that (their partition).
     """
     import numpy as np
+
+    codes = list(first)
+    for name in by:
+        found = codes_of(rows.column(name))
+        if found is None:
+            return _places_by_arrow(rows, by, first)
+        codes += found
+    codes = [code for code in codes if code.bits]
+    if not codes:
+        return np.arange(rows.num_rows)
+    return _places(codes, rows.num_rows)
+
+
+def _places(codes: list[Code], rows: int) -> NDArray[np.int64]:
+    """As many columns as fit are packed into one number with the row's own place in its last bits:
+    numpy sorts plain numbers ten times as fast as it finds the order of some.
+
+    The last columns first; each pass keeps the order of the ones before it among equal rows.
+    """
+    import numpy as np
+
+    own = max(1, (rows - 1).bit_length())
+    row = np.arange(rows, dtype=np.uint64)
+    order: NDArray[np.int64] | None = None
+    while codes:
+        packed, bits = np.zeros(rows, np.uint64), 0
+        while codes and (not bits or bits + codes[-1].bits <= 64 - own):
+            code = codes.pop()
+            numbers = code.numbers if order is None else code.numbers[order]
+            packed |= numbers << np.uint64(bits)
+            bits += code.bits
+        if bits + own <= 64:
+            packed = (packed << np.uint64(own)) | row
+            packed.sort()
+            found = (packed & np.uint64((1 << own) - 1)).astype(np.int64)
+        else:
+            found = np.argsort(packed, kind="stable")
+        order = found if order is None else order[found]
+    assert order is not None  # noqa: S101 - there is a column
+    return order
+
+
+def codes_of(column: pa.ChunkedArray) -> list[Code] | None:
+    """A column as numbers, most significant first; None for types that are not done here."""
+    import numpy as np
     import pyarrow as pa
+    import pyarrow.compute as pc
     import pyarrow.types as at
 
-    if rows.num_rows == 0:
+    kind = column.type
+    ranks = [] if not column.null_count and not at.is_floating(kind) else [_ranks(column)]
+    if at.is_floating(kind):
+        plain = pc.if_else(pc.is_nan(column), 0.0, column).fill_null(0.0).cast(pa.float64())
+        # Zero is one number, with or without a sign; of the others, the bits sort as they do once
+        # the sign is turned.
+        bits = (plain.to_numpy() + 0.0).view(np.int64)
+        numbers = np.where(bits < 0, ~bits, bits ^ np.int64(-(2**63))).view(np.uint64)
+        return [*ranks, Code(numbers, 64)]
+    if at.is_string(kind) or at.is_large_string(kind) or at.is_binary(kind):
+        coded = column.combine_chunks().dictionary_encode()
+        rank = np.empty(len(coded.dictionary), np.uint64)
+        rank[pc.sort_indices(coded.dictionary).to_numpy()] = np.arange(len(rank), dtype=np.uint64)
+        chosen = coded.indices.fill_null(0).to_numpy() if len(rank) else np.zeros(len(column), int)
+        numbers = rank[chosen] if len(rank) else np.zeros(len(column), np.uint64)
+        return [*ranks, _code(numbers)]
+    if at.is_boolean(kind):
+        column = column.cast(pa.int8())
+    elif at.is_date32(kind) or at.is_time32(kind):
+        column = column.cast(pa.int32())
+    elif not (at.is_integer(kind) or at.is_timestamp(kind) or at.is_time64(kind)):
         return None
-    packed = np.zeros(rows.num_rows, np.int64)
-    bits = 0
-    for name in by:
-        column = rows.column(name)
-        kind = column.type
-        if column.null_count or not (
-            at.is_integer(kind) or at.is_timestamp(kind) or at.is_date(kind)
-        ):
-            return None
-        if at.is_uint64(kind):
-            return None
-        values = column.cast(pa.int32()) if at.is_date32(kind) else column
-        values = values.cast(pa.int64()).to_numpy()
-        low, high = int(values.min()), int(values.max())
-        width = (high - low).bit_length()
-        bits += width
-        if bits > 63:
-            return None
-        packed = (packed << np.int64(width)) | (values - np.int64(low))
-    return packed
+    if column.null_count == len(column):
+        return ranks
+    least = pc.min(column)
+    column = column.fill_null(least).cast(pa.int64())
+    numbers = column.to_numpy().view(np.uint64) - np.uint64(least.cast(pa.int64()).as_py() % 2**64)
+    return [*ranks, _code(numbers)]
+
+
+def _code(numbers: Numbers) -> Code:
+    return Code(numbers, int(numbers.max(initial=0)).bit_length())
+
+
+def _ranks(column: pa.ChunkedArray) -> Code:
+    return _code(_rank(column).to_numpy().astype("u8"))
+
+
+def _places_by_arrow(rows: pa.Table, by: Sequence[str], first: Sequence[Code]) -> NDArray[np.int64]:
+    import pyarrow.compute as pc
+
+    # Nulls go last; that is Arrow's way when it is not told another.
+    keys = [(column, "ascending") for column in by]
+    found: NDArray[np.int64] = pc.sort_indices(rows, sort_keys=keys).to_numpy().astype("i8")
+    then = [Code(code.numbers[found], code.bits) for code in first if code.bits]
+    return found[_places(then, rows.num_rows)] if then else found
 
 
 def ordered(rows: pa.Table, by: Sequence[str]) -> pa.Table:
-    """The rows in order, each column in one piece."""
-    return rows.take(places(rows, by)) if by and rows.num_rows else rows
+    """The rows in order."""
+    import pyarrow as pa
+
+    return rows.take(pa.array(places(rows, by))) if by and rows.num_rows else rows
 
 
 def merged(streams: Sequence[Iterable[pa.Table]], by: Sequence[str]) -> Iterator[pa.Table]:

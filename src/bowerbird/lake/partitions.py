@@ -6,15 +6,17 @@ take one value at a time; here integers, dates, times and texts are hashed whole
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bowerbird.lake.evolve import iceberg_transform
-from bowerbird.lake.specs import Bucket, Day, Identity, Month, Transform
+from bowerbird.lake.ordering import Code, places
+from bowerbird.lake.specs import Bucket, Day, Identity, Month, Table, Transform
 
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
     from numpy.typing import NDArray
+    from pyiceberg.table.metadata import TableMetadata
     from pyiceberg.types import IcebergType
 
     Words = NDArray[np.uint32]
@@ -36,6 +38,65 @@ def partition_values(one: Transform, column: pa.ChunkedArray, kind: IcebergType)
     if isinstance(one, Month):
         return _months(array)
     return array
+
+
+class Part(NamedTuple):
+    """The rows of one partition: its values, and where its rows are, in the declared order."""
+
+    values: tuple[Any, ...]
+    places: NDArray[np.int64]
+
+
+def parted(data: pa.Table, spec: Table, metadata: TableMetadata) -> list[Part]:
+    """The partitions of some rows, in order (nulls last); all rows sorted in one go."""
+    import numpy as np
+
+    if data.num_rows == 0:
+        return []
+    ranks = np.zeros(data.num_rows, np.int64)
+    present: list[tuple[Any, ...]] = [()]
+    for one in spec.partition:
+        kind = metadata.schema().find_type(one.column)
+        numbers, values = _numbered(partition_values(one, data.column(one.column), kind))
+        occurring, ranks = _dense(ranks * len(values) + numbers)
+        known = [plain(one, value, kind) for value in values]
+        pairs = (divmod(number, len(values)) for number in occurring)
+        present = [(*present[before], known[this]) for before, this in pairs]
+    code = Code(ranks.view(np.uint64), (len(present) - 1).bit_length())
+    order = places(data, spec.sort, [code])
+    ends = np.cumsum(np.bincount(ranks, minlength=len(present)))
+    parts = (
+        Part(values, order[end - count : end])
+        for values, end, count in zip(present, ends, np.diff(ends, prepend=0), strict=True)
+    )
+    return sorted(parts, key=lambda part: tuple((v is None, v) for v in part.values))
+
+
+def _numbered(values: pa.Array) -> tuple[NDArray[np.int64], list[Any]]:
+    """A small number a row, and which value each number stands for."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if pa.types.is_int32(values.type) and not values.null_count:
+        least, most = (end.as_py() for end in pc.min_max(values).values())
+        if most - least < 1 << 16:
+            found = values.to_numpy().astype(np.int64) - least
+            return found, list(range(least, most + 1))
+    codes = values.dictionary_encode(null_encoding="encode")
+    numbers = codes.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+    return numbers, codes.dictionary.to_pylist()
+
+
+def _dense(numbers: NDArray[np.int64]) -> tuple[list[int], NDArray[np.int64]]:
+    """The numbers that occur, ascending, and which of them each row has."""
+    import numpy as np
+
+    if int(numbers.max()) < 1 << 22:
+        occur = np.bincount(numbers) > 0
+        return np.flatnonzero(occur).tolist(), (np.cumsum(occur) - 1)[numbers]
+    present, ranks = np.unique(numbers, return_inverse=True)
+    return present.tolist(), ranks
 
 
 def plain(one: Transform, value: Any, kind: IcebergType) -> Any:

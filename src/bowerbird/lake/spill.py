@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -19,16 +19,25 @@ if TYPE_CHECKING:
 MEMORY = 256 * 1024 * 1024
 """Bytes of rows that are sorted at once, unless a caller says otherwise."""
 
-BLOCK_BYTES = 4 * 1024 * 1024
+BLOCKS = 128
+"""A run's blocks have this part of the memory: a merge holds one of each run."""
+
+MOST = 16
+"""Runs of one size that are kept; then they are merged into one of the next size. Each row is so
+written again a few times at most, and a merge has few streams, each with large blocks."""
+
+
+Part = tuple[Any, ...]
+"""The partition that rows are of."""
 
 
 class Run(msgspec.Struct, frozen=True):
-    """Sorted rows in a file. blocks: where each part's blocks are in it: key -> (first, end)."""
+    """Sorted rows in a file. parts: where each part's blocks are: (first, end)."""
 
     path: str
-    parts: dict[object, tuple[int, int]]
+    parts: dict[Part, tuple[int, int]]
 
-    def read(self, part: object) -> Iterator[pa.Table]:
+    def read(self, part: Part) -> Iterator[pa.Table]:
         """The rows of one part, a block at a time."""
         import pyarrow as pa
 
@@ -40,32 +49,106 @@ class Run(msgspec.Struct, frozen=True):
                 yield pa.Table.from_batches([reader.get_batch(at)])
 
 
-def write_run(path: Path, parts: Iterable[tuple[object, pa.Table]], schema: pa.Schema) -> Run:
-    """Write parts that are each in order."""
-    import pyarrow as pa
+class Runs:
+    """Sorted runs on a local disk, by partition; of equal rows, those of earlier runs come first.
 
-    places: dict[object, tuple[int, int]] = {}
-    count = 0
-    with translated(f"sorting by way of {path}"), pa.OSFile(str(path), "wb") as sink:
+    memory: bytes that merging may hold.
+    """
+
+    def __init__(self, folder: str, by: Sequence[str], memory: int) -> None:
+        self._folder = Path(folder)
+        self._by = by
+        self._block_bytes = memory // BLOCKS
+        self._sizes: list[list[Run]] = [[]]
+        self._names = count()
+
+    def add(self, parts: Iterable[tuple[Part, Iterable[pa.Table]]], schema: pa.Schema) -> None:
+        """One more run, of parts that are each in order."""
+        self._sizes[0].append(self._written(parts, schema))
+        for size, runs in enumerate(self._sizes):
+            if len(runs) < MOST:
+                return
+            if size + 1 == len(self._sizes):
+                self._sizes.append([])
+            together = ((part, self._merged(runs, part)) for part in _parts(runs))
+            self._sizes[size + 1].append(self._written(together, schema))
+            for run in runs:
+                Path(run.path).unlink()
+            runs.clear()
+
+    @property
+    def _runs(self) -> list[Run]:
+        """All runs, the oldest rows first."""
+        return [run for runs in reversed(self._sizes) for run in runs]
+
+    def parts(self) -> list[Part]:
+        """The partitions of all rows, in order; nulls last."""
+        return _parts(self._runs)
+
+    def read(self, part: Part) -> Iterator[pa.Table]:
+        """All rows of a partition, in order."""
+        return self._merged(self._runs, part)
+
+    def _merged(self, runs: Sequence[Run], part: Part) -> Iterator[pa.Table]:
+        return merged([run.read(part) for run in runs], self._by)
+
+    def _written(self, parts: Iterable[tuple[Part, Iterable[pa.Table]]], schema: pa.Schema) -> Run:
+        import pyarrow as pa
+
+        path = self._folder / f"{next(self._names)}.arrow"
+        places: dict[Part, tuple[int, int]] = {}
+        blocks = 0
         options = pa.ipc.IpcWriteOptions(compression="lz4")
-        with pa.ipc.new_file(sink, schema, options=options) as writer:
-            for key, rows in parts:
-                first = count
-                for batch in rows.combine_chunks().to_batches(max_chunksize=block_rows(rows)):
-                    writer.write_batch(batch)
-                    count += 1
-                places[key] = (first, count)
-    return Run(str(path), places)
+        with (
+            translated(f"sorting by way of {path}"),
+            pa.OSFile(str(path), "wb") as sink,
+            pa.ipc.new_file(sink, schema, options=options) as writer,
+        ):
+            for part, tables in parts:
+                first = blocks
+                for rows in tables:
+                    size = block_rows(rows, self._block_bytes)
+                    for batch in rows.combine_chunks().to_batches(max_chunksize=size):
+                        writer.write_batch(batch)
+                        blocks += 1
+                places[part] = (first, blocks)
+        release()
+        return Run(str(path), places)
 
 
-def block_rows(rows: pa.Table, size: int = BLOCK_BYTES) -> int:
+def _parts(runs: Iterable[Run]) -> list[Part]:
+    known = {part for run in runs for part in run.parts}
+    return sorted(known, key=lambda part: tuple((v is None, v) for v in part))
+
+
+def block_rows(rows: pa.Table, size: int) -> int:
     """How many of these rows are about `size` bytes."""
     width = int(rows.nbytes) // max(int(rows.num_rows), 1)
     return max(64, min(32 * 1024, size // max(width, 1)))
 
 
-def chunks(blocks: Iterable[pa.Table], size: int) -> Iterator[pa.Table]:
-    """Blocks put together until they are about `size` bytes."""
+def release() -> None:
+    """Give back what Arrow keeps of memory that it no longer uses."""
+    import pyarrow as pa
+
+    pa.default_memory_pool().release_unused()
+
+
+class Chunks(Iterator["pa.Table"]):
+    """Blocks put together until they are a fifth of what may be held: sorting takes as much again,
+    and the next one comes while this one is still there."""
+
+    def __init__(self, blocks: Iterable[pa.Table], memory: int) -> None:
+        self._chunks = _chunks(blocks, memory // 5)
+        self._ahead = [chunk for chunk in (next(self._chunks, None) for _ in "12") if chunk]
+        self.one = len(self._ahead) < 2
+        """Whether all rows are in the first."""
+
+    def __next__(self) -> pa.Table:
+        return self._ahead.pop(0) if self._ahead else next(self._chunks)
+
+
+def _chunks(blocks: Iterable[pa.Table], size: int) -> Iterator[pa.Table]:
     import pyarrow as pa
 
     held: list[pa.Table] = []
@@ -75,12 +158,12 @@ def chunks(blocks: Iterable[pa.Table], size: int) -> Iterator[pa.Table]:
         for start in range(0, block.num_rows, rows):
             part = block.slice(start, rows)
             if held and held_bytes + part.nbytes > size:
-                yield pa.concat_tables(held)
+                yield pa.concat_tables(held).combine_chunks()
                 held, held_bytes = [], 0
             held.append(part)
             held_bytes += part.nbytes
     if held:
-        yield pa.concat_tables(held)
+        yield pa.concat_tables(held).combine_chunks()
 
 
 def sorted_rows(
@@ -93,18 +176,12 @@ def sorted_rows(
 
     folder: where runs are written if they are needed; a temporary one if None. memory: bytes.
     """
-    with ExitStack() as stack:
-        runs: list[Run] = []
-        held: pa.Table | None = None
-        for chunk in chunks(blocks, memory // 4):
-            if held is not None:
-                if not runs:
-                    made = stack.enter_context(TemporaryDirectory(prefix="sort", dir=folder))
-                path = Path(made) / f"{len(runs)}.arrow"
-                runs.append(write_run(path, [("", ordered(held, by))], held.schema))
-            held = chunk
-        if held is None:
-            return
-        last = ordered(held, by)
-        del held
-        yield from merged([*(run.read("") for run in runs), [last]], by)
+    coming = Chunks(blocks, memory)
+    if coming.one:
+        yield from (ordered(chunk, by) for chunk in coming)
+        return
+    with TemporaryDirectory(prefix="sort", dir=folder) as made:
+        runs = Runs(made, by, memory)
+        for chunk in coming:
+            runs.add([((), [ordered(chunk, by)])], chunk.schema)
+        yield from runs.read(())

@@ -1,30 +1,36 @@
 """Rows in, data files out: split into partitions, in the declared order, with full statistics.
 
-Nobody sees the files until a commit names them. What comes back is small and can be pickled.
+Nobody sees the files until a commit names them. What comes back is small and can be pickled. Rows
+that come in batches may be of any size: what does not fit is sorted by way of the disk.
 """
 
 from __future__ import annotations
 
+import os
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from functools import partial
+from itertools import count
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import msgspec
 
 from bowerbird.core import inside
 from bowerbird.core.errors import UserError
 from bowerbird.core.faults import point
-from bowerbird.lake import evolve, schema
+from bowerbird.lake import encodings, evolve, schema, spill
 from bowerbird.lake.catalog import Lake
 from bowerbird.lake.failures import translated
-from bowerbird.lake.partitions import partition_values, plain
+from bowerbird.lake.partitions import parted
 from bowerbird.lake.specs import Table
 
 if TYPE_CHECKING:
-    import numpy as np
     import pyarrow as pa
     import pyarrow.parquet as pq
-    from numpy.typing import NDArray
     from pyiceberg.io import FileIO
     from pyiceberg.manifest import DataFile
     from pyiceberg.table.metadata import TableMetadata
@@ -32,7 +38,16 @@ if TYPE_CHECKING:
     Rows: TypeAlias = pa.Table | pa.RecordBatchReader | Iterable[pa.RecordBatch]
 
 ROWS_A_GROUP = 128 * 1024
-"""Rows in a row group: what a reader can skip, and what a writer holds encoded."""
+"""Rows in a row group: what a reader can skip. Fewer where they are wide."""
+
+BYTES_A_GROUP = 64 * 1024 * 1024
+"""About the bytes of a row group before they are encoded: what a writer holds."""
+
+MEMORY = 1024 * 1024 * 1024
+"""Bytes that a write may hold of rows that come in batches, unless it is told otherwise."""
+
+WRITERS = min(4, os.cpu_count() or 1)
+"""Partitions that are written side by side: sorting, encoding and compressing leave the GIL."""
 
 
 class Written(msgspec.Struct, frozen=True):
@@ -64,131 +79,160 @@ class Written(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(parts[0], files=files, replaces=replaces)
 
 
-def write(lake: Lake, spec: Table, rows: Rows, folder: str, ref: str | None = None) -> Written:
+def write(
+    lake: Lake,
+    spec: Table,
+    rows: Rows,
+    folder: str,
+    ref: str | None = None,
+    memory: int = MEMORY,
+) -> Written:
     """Write rows as the data files of one attempt, below `folder`.
 
-    Raises `UserError` where the rows are not what the spec says. Holds the rows once, and one
-    partition of them a second time.
+    Of a `pa.Table`, which its caller holds, a few partitions are held a second time. Of batches, no
+    more than `memory` bytes of rows at once, however many come (the process grows by up to twice
+    that). Raises `UserError` where the rows are
+    not what the spec says.
     """
     name = ref or str(spec.ref)
     metadata = evolve.planned(lake.find(name), spec, lake.location(name))
-    arrow = schema.arrow_schema(metadata.schema())
-    data = gather(str(spec.ref), rows, arrow)
-    writer = _Writer(lake.io(), metadata, spec, arrow, folder)
-    files: list[DataFile] = []
-    parts = split(data, spec, metadata)
-    for done, (partition, indices) in enumerate(parts):
-        inside.tell(done=done, total=len(parts))
-        files += writer.partition(data, partition, indices)
-        point("lake.write.between_files")
-    inside.tell(done=len(parts), total=len(parts))
+    writer = _Writer(lake.io(), metadata, spec, folder, memory)
+    with ExitStack() as stack:
+        parts = _parts(str(spec.ref), rows, spec, metadata, memory, stack)
+        files = writer.write(parts)
     columns = {field.name: field.field_id for field in metadata.schema().fields}
-    return Written(spec=spec, columns=columns, files=tuple(files))
+    return Written(spec=spec, columns=columns, files=files)
 
 
-def gather(name: str, rows: Rows, wanted: pa.Schema) -> pa.Table:
-    """All rows, in the table's columns and types, each column in one piece."""
+Parts = Sequence[tuple[tuple[Any, ...], Iterable["pa.Table"]]]
+"""Partition values -> its rows in order, some at a time."""
+
+
+def _parts(
+    name: str, rows: Rows, spec: Table, metadata: TableMetadata, memory: int, stack: ExitStack
+) -> Parts:
+    """The partitions of all rows. What does not fit into memory lies in sorted runs on the disk
+    until `stack` is closed."""
     import pyarrow as pa
 
+    wanted = schema.arrow_schema(metadata.schema())
     if isinstance(rows, pa.Table):
-        return schema.conform(name, rows, wanted).combine_chunks()
-    parts = []
+        return _sorted_parts(schema.conform(name, rows, wanted), spec, metadata)
+    coming = spill.Chunks(_conformed(name, rows, wanted), memory)
+    if coming.one:
+        return _sorted_parts(next(coming, wanted.empty_table()), spec, metadata)
+    folder = stack.enter_context(TemporaryDirectory(prefix="write"))
+    runs = spill.Runs(folder, spec.sort, memory)
+    for chunk in coming:
+        runs.add(_sorted_parts(chunk, spec, metadata), wanted)
+    return [(part, runs.read(part)) for part in runs.parts()]
+
+
+def _sorted_parts(rows: pa.Table, spec: Table, metadata: TableMetadata) -> Parts:
+    import pyarrow as pa
+
+    rows = rows.combine_chunks()
+    return [
+        (part.values, _Lazily(partial(rows.take, pa.array(part.places))))
+        for part in parted(rows, spec, metadata)
+    ]
+
+
+def _conformed(name: str, rows: Iterable[pa.RecordBatch], wanted: pa.Schema) -> Iterator[pa.Table]:
+    """Batches in the table's columns and types."""
+    import pyarrow as pa
+
     for batch in rows:
         if not isinstance(batch, pa.RecordBatch):
             raise UserError(
                 f"{name}: its source gave a {type(batch).__name__}",
                 expected="a pyarrow Table, a RecordBatchReader, or RecordBatches one by one",
             )
-        parts.append(schema.conform(name, pa.Table.from_batches([batch]), wanted))
-    return pa.concat_tables(parts).combine_chunks() if parts else wanted.empty_table()
-
-
-def split(
-    data: pa.Table, spec: Table, metadata: TableMetadata
-) -> list[tuple[tuple[Any, ...], NDArray[np.intp] | None]]:
-    """Each partition's values, and the places of its rows; None for all rows as they are."""
-    import numpy as np
-
-    if data.num_rows == 0:
-        return []
-    if not spec.partition:
-        return [((), None)]
-    coded = []
-    for one in spec.partition:
-        kind = metadata.schema().find_type(one.column)
-        values = partition_values(one, data.column(one.column), kind)
-        codes = values.dictionary_encode(null_encoding="encode")
-        known = [plain(one, value, kind) for value in codes.dictionary.to_pylist()]
-        coded.append((codes.indices.to_numpy(zero_copy_only=False), known))
-    keys, present = _joint([codes for codes, _ in coded], [len(known) for _, known in coded])
-    order = np.argsort(keys, kind="stable")
-    bounds = np.concatenate(([0], np.cumsum(np.bincount(keys, minlength=len(present)))))
-    parts = []
-    for at, code in enumerate(present):
-        values = []
-        for _, known in reversed(coded):
-            code, this = divmod(code, len(known))
-            values.append(known[this])
-        parts.append((tuple(reversed(values)), order[bounds[at] : bounds[at + 1]]))
-    return sorted(parts, key=lambda part: tuple((v is None, v) for v in part[0]))
-
-
-def _joint(columns: list[Any], sizes: list[int]) -> tuple[Any, list[int]]:
-    """One small number a row for the combination of its codes, and the combinations there are."""
-    import numpy as np
-
-    joint = np.zeros(len(columns[0]), np.int64)
-    for codes, size in zip(columns, sizes, strict=True):
-        joint = joint * size + codes
-    present, keys = np.unique(joint, return_inverse=True)
-    # numpy sorts 16-bit numbers by radix: ten times as fast as others.
-    small = np.uint16 if len(present) <= 1 << 16 else np.int64
-    return keys.astype(small), [int(code) for code in present]
+        yield schema.conform(name, pa.Table.from_batches([batch]), wanted)
 
 
 class _Writer:
-    """Writes the partitions of one table's rows, one after another."""
+    """Writes partitions, a few side by side; each file in order and about as large as asked."""
 
     def __init__(
-        self, io: FileIO, metadata: TableMetadata, spec: Table, arrow: pa.Schema, folder: str
+        self, io: FileIO, metadata: TableMetadata, spec: Table, folder: str, memory: int
     ) -> None:
         from pyiceberg.io.pyarrow import compute_statistics_plan, parquet_path_to_id_mapping
 
         self._io = io
         self._metadata = metadata
         self._spec = spec
-        self._arrow = arrow
+        self._arrow = schema.arrow_schema(metadata.schema())
+        self._group_bytes = min(BYTES_A_GROUP, memory // 8)
         # A task that was given up for lost may still write: nobody else has this name.
         self._stem = f"{folder}/{uuid.uuid4().hex[:8]}"
-        self._count = 0
         self._statistics = compute_statistics_plan(metadata.schema(), metadata.properties)
         self._paths = parquet_path_to_id_mapping(metadata.schema())
-        self._encoding = encoding(arrow, spec.sort)
 
-    def partition(
-        self, data: pa.Table, values: tuple[Any, ...], places: NDArray[np.intp] | None
-    ) -> Iterator[DataFile]:
-        """The data files of one partition, in order, each about as large as was asked for."""
-        rows = ordered(data, places, self._spec.sort)
-        start = 0
-        while start < rows.num_rows:
-            path = f"{self._stem}-{self._count:05d}.parquet"
-            self._count += 1
+    def write(self, parts: Parts) -> tuple[DataFile, ...]:
+        """The files of all partitions, in order."""
+        files: list[DataFile] = []
+        flights: deque[Future[list[DataFile]]] = deque()
+        shape: _Shape | None = None
+        done = count()
+        with ThreadPoolExecutor(WRITERS, "write") as pool:
+
+            def land(most: int) -> None:
+                while len(flights) > most:
+                    files.extend(flights.popleft().result())
+                    inside.tell(done=next(done), total=len(parts))
+                    point("lake.write.between_files")
+
+            inside.tell(done=next(done), total=len(parts))
+            try:
+                for number, (values, rows) in enumerate(parts):
+                    coming = _Coming(rows)
+                    shape = shape or self._shape(coming)
+                    task = pool.submit(self._partition, f"{number:05d}", values, coming, shape)
+                    flights.append(task)
+                    land(WRITERS)
+                land(0)
+            finally:
+                pool.shutdown(cancel_futures=True)
+        return tuple(files)
+
+    def _shape(self, coming: _Coming) -> _Shape:
+        """What all files of this write have in common, from a look at the first rows."""
+        sample = coming.look(encodings.SAMPLE)
+        with translated(f"encoding rows for {self._stem}"):
+            how = encodings.chosen(sample)
+        width = max(1, sample.nbytes // max(sample.num_rows, 1))
+        return _Shape(how, max(256, min(ROWS_A_GROUP, self._group_bytes // width)))
+
+    def _partition(
+        self, name: str, values: tuple[Any, ...], coming: _Coming, shape: _Shape
+    ) -> list[DataFile]:
+        """The data files of one partition from its rows in order."""
+        files: list[DataFile] = []
+        while coming:
+            path = f"{self._stem}-{name}-{len(files):03d}.parquet"
             with translated(f"writing {path}"):
-                footer, size, start = self._file(path, rows, start)
-            yield self._described(path, footer, size, values)
+                footer, size = self._file(path, coming, shape)
+            spill.release()
+            files.append(self._described(path, footer, size, values))
+        return files
 
-    def _file(self, path: str, rows: pa.Table, start: int) -> tuple[pq.FileMetaData, int, int]:
-        """Write row groups from `start` until the file is large enough; where it stopped."""
+    def _file(self, path: str, coming: _Coming, shape: _Shape) -> tuple[pq.FileMetaData, int]:
+        """Write row groups until the file is as large as asked for, or no rows are left."""
         import pyarrow.parquet as pq
 
+        how, rows = shape.encoding, 0
+        target, row_bytes = self._spec.target_file_bytes, how.row_bytes
         with self._io.new_output(path).create() as sink:
-            with pq.ParquetWriter(sink, self._arrow, store_schema=False, **self._encoding) as out:
-                while start < rows.num_rows and sink.tell() < self._spec.target_file_bytes:
-                    out.write_table(rows.slice(start, ROWS_A_GROUP), row_group_size=ROWS_A_GROUP)
-                    start += ROWS_A_GROUP
+            with pq.ParquetWriter(sink, self._arrow, store_schema=False, **how.options) as out:
+                while coming and sink.tell() < 0.95 * target:
+                    fit = int((target - sink.tell()) / max(row_bytes, 0.01))
+                    some = coming.take(min(shape.group_rows, max(fit, 256)))
+                    out.write_table(some, row_group_size=some.num_rows)
+                    rows += some.num_rows
+                    row_bytes = sink.tell() / rows
             size = sink.tell()
-        return out.writer.metadata, size, start
+        return out.writer.metadata, size
 
     def _described(
         self, path: str, footer: pq.FileMetaData, size: int, values: tuple[Any, ...]
@@ -211,33 +255,54 @@ class _Writer:
         return file
 
 
-def ordered(data: pa.Table, places: NDArray[np.intp] | None, sort: tuple[str, ...]) -> pa.Table:
-    """Some rows of a table (None: all), in order; equal rows stay as they came."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
+class _Shape(NamedTuple):
+    """How every file of one write is laid out. group_rows: at most, in a row group."""
 
-    chosen = None if places is None else pa.array(places)
-    if sort:
-        keys = data.select(list(sort))
-        keys = keys if chosen is None else keys.take(chosen)
-        # Nulls go last, as the sort order says; that is Arrow's way when it is not told another.
-        order = pc.sort_indices(keys, sort_keys=[(column, "ascending") for column in sort])
-        chosen = order if chosen is None else chosen.take(order)
-    return data if chosen is None else data.take(chosen)
+    encoding: encodings.Encoding
+    group_rows: int
 
 
-def encoding(arrow: pa.Schema, sort: tuple[str, ...]) -> dict[str, Any]:
-    """How Parquet is to lay columns out: deltas where neighbours are near each other, dictionaries
-    elsewhere. `benchmarks/lake_first.py` shows the sizes."""
-    import pyarrow.types as at
+class _Lazily:
+    """One table that is made when it is asked for, and not kept."""
 
-    def near(kind: pa.DataType) -> bool:
-        return bool(at.is_timestamp(kind) or at.is_integer(kind) or at.is_date(kind))
+    def __init__(self, make: Callable[[], pa.Table]) -> None:
+        self._make = make
 
-    deltas = [column for column in sort if near(arrow.field(column).type)]
-    return {
-        "compression": "zstd",
-        "use_dictionary": [column for column in arrow.names if column not in deltas] or False,
-        "column_encoding": dict.fromkeys(deltas, "DELTA_BINARY_PACKED") or None,
-        "write_page_index": True,
-    }
+    def __iter__(self) -> Iterator[pa.Table]:
+        yield self._make()
+
+
+class _Coming:
+    """Rows that come in blocks of any size, taken as many at a time as wanted."""
+
+    def __init__(self, blocks: Iterable[pa.Table]) -> None:
+        self._blocks = iter(blocks)
+        self._held: deque[pa.Table] = deque()
+
+    def __bool__(self) -> bool:
+        while not self._held:
+            block = next(self._blocks, None)
+            if block is None:
+                return False
+            if block.num_rows:
+                self._held.append(block)
+        return True
+
+    def take(self, rows: int) -> pa.Table:
+        """The next `rows` rows, or what is left."""
+        import pyarrow as pa
+
+        taken: list[pa.Table] = []
+        while rows and self:
+            block = self._held.popleft()
+            taken.append(block.slice(0, rows))
+            if block.num_rows > rows:
+                self._held.appendleft(block.slice(rows))
+            rows -= taken[-1].num_rows
+        return pa.concat_tables(taken) if taken else pa.table({})
+
+    def look(self, rows: int) -> pa.Table:
+        """The next rows, which come again."""
+        found = self.take(rows)
+        self._held.appendleft(found)
+        return found
