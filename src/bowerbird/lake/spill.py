@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 MEMORY = 256 * 1024 * 1024
 """Bytes of rows that are sorted at once, unless a caller says otherwise."""
 
-BLOCKS = 128
+BLOCKS = 256
 """A run's blocks have this part of the memory: a merge holds one of each run."""
 
 MOST = 16

@@ -163,7 +163,7 @@ class _Writer:
         self._metadata = metadata
         self._spec = spec
         self._arrow = schema.arrow_schema(metadata.schema())
-        self._group_bytes = min(BYTES_A_GROUP, memory // 8)
+        self._group_bytes = min(BYTES_A_GROUP, memory // 16)
         # A task that was given up for lost may still write: nobody else has this name.
         self._stem = f"{folder}/{uuid.uuid4().hex[:8]}"
         self._statistics = compute_statistics_plan(metadata.schema(), metadata.properties)
