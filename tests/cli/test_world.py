@@ -226,6 +226,7 @@ def test_after_ctrl_c_in_a_long_step_the_same_command_finishes(
     project.specs(tables_py=SLOW)
     process = project.start("apply", BOWERBIRD_ENGINE=engine)
     until((project.path / "started").exists)
+    assert [run["cut_off"] for run in json.loads(project.run("status", "--json").out)] == [False]
     os.killpg(process.pid, signal.SIGINT)
     if engine == "threads":  # a thread cannot be stopped: its task is left to end
         (project.path / "go").touch()
@@ -260,7 +261,7 @@ def test_a_second_ctrl_c_ends_at_once(new_project: Callable[[], Project]) -> Non
 
 
 @pytest.mark.slow
-def test_a_killed_apply_is_gone_on_with_by_the_same_command(
+def test_a_killed_apply_is_shown_as_cut_off_and_gone_on_with_by_the_same_command(
     new_project: Callable[[], Project],
 ) -> None:
     project = new_project()
@@ -269,6 +270,12 @@ def test_a_killed_apply_is_gone_on_with_by_the_same_command(
     until((project.path / "started").exists)
     process.kill()
     process.communicate()
+    (run,) = json.loads(project.run("status", "--json").out)
+    assert (run["state"], run["cut_off"]) == ("running", True)
+    assert " cut off " in project.run("status").out
+    shown = project.run("status", "last").out
+    assert f"run {run['id']} is cut off  (user:" in shown
+    assert shown.endswith("its process is gone; `bowerbird apply` goes on\n")
     (project.path / "go").touch()
     done(project.run("apply"))
     assert len(json.loads(project.run("status", "--json").out)) == 1

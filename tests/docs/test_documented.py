@@ -80,7 +80,7 @@ def test_every_command_and_option_is_documented_and_no_other() -> None:
     sections = re.split(r"^## ", page("docs/cli.md").text, flags=re.MULTILINE)
     shown = {section.partition("\n")[0]: section for section in sections[1:]}
     commands = _commands()
-    about = {"Exit codes", "The examples"}
+    about = {"For programs", "Exit codes", "The examples"}
     assert set(shown) - about == set(commands) - {""}
     shown[""] = sections[0]
     for name, options in commands.items():
@@ -89,6 +89,15 @@ def test_every_command_and_option_is_documented_and_no_other() -> None:
         assert found - ({"--json"} if name == "" else set()) == options, (
             name or "before the command"
         )
+
+
+def test_what_every_command_prints_for_programs_is_documented() -> None:
+    shown = {name for row in rows(page("docs/cli.md"), "For programs") for name in _named(row[0])}
+    assert shown == set(_commands()) - {""}
+
+
+def _named(cell: str) -> set[str]:
+    return {command.split()[0] for command in re.findall(r"`([^`]+)`", cell)}
 
 
 def test_every_command_that_a_page_types_exists() -> None:

@@ -21,8 +21,10 @@ from bowerbird.core.errors import (
 from bowerbird.core.runs import Ledger
 from bowerbird.testing.ledger_conformance import PLAN, Hand, LedgerConformance
 from bowerbird.testing.memory import MemoryLedger
+from bowerbird.workspace import migrations
 from bowerbird.workspace.database import Database
 from bowerbird.workspace.ledger import SqlLedger
+from bowerbird.workspace.schema import VERSION
 from tests.postgres import Postgres
 
 
@@ -107,6 +109,13 @@ def test_a_database_of_a_later_version_is_left_alone(tmp_path: Path) -> None:
     database.close()
     with pytest.raises(NewerWorkspaceError, match="9999"):
         Database(url, Hand())
+
+
+def test_the_version_that_a_database_is_held_to_is_the_newest_migration() -> None:
+    from alembic.script import ScriptDirectory
+
+    folder = str(Path(migrations.__file__).parent)
+    assert ScriptDirectory(folder).get_current_head() == VERSION
 
 
 def test_postgres_is_migrated_on_purpose_only(postgres_url: str) -> None:

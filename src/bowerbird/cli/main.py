@@ -13,7 +13,6 @@ from typing import Annotated
 
 import typer
 
-from bowerbird import __version__
 from bowerbird.core.errors import BowerbirdError
 
 app = typer.Typer(
@@ -36,12 +35,6 @@ def _before(
 
     WHERE.project = Path(project).resolve() if project else None
     WHERE.environment = environment or None
-
-
-@app.command()
-def version() -> None:
-    """Print the version."""
-    print(__version__)
 
 
 # Typer brings a Click of its own: the root of its errors has no public name.
