@@ -7,11 +7,24 @@ from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import hypothesis
 import pytest
 
 from tests.postgres import Postgres, binaries, postgres
 
 _numbers = itertools.count(1)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """How long an example takes is the machine's doing, and says nothing of the claim; who leaves
+    the slow tests out is content with fewer examples."""
+    hypothesis.settings.register_profile(
+        "house",
+        deadline=None,
+        suppress_health_check=[hypothesis.HealthCheck.too_slow],
+        max_examples=30 if config.getoption("markexpr") == "not slow" else 100,
+    )
+    hypothesis.settings.load_profile("house")
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 from collections.abc import Iterator
+from functools import cache
 
 import msgspec
 import pytest
@@ -173,9 +174,15 @@ def test_invariants_tests_and_fault_points_that_a_page_cites_exist(one: Page) ->
     cited = set(re.findall(r"`(test_\w+)`", one.text))
     assert cited <= _tests()
     named = re.findall(r"`((?:executor|lake|release)\.[a-z_.]+)`", one.text)
-    assert set(named) <= set(points(SOURCE))
+    assert set(named) <= _points()
 
 
+@cache
+def _points() -> set[str]:
+    return set(points(SOURCE))
+
+
+@cache
 def _tests() -> set[str]:
     files = [*(ROOT / "tests").rglob("*.py"), *(SOURCE / "testing").rglob("*.py")]
     return {name for file in files for name in re.findall(r"def (test_\w+)", file.read_text())}
@@ -183,7 +190,7 @@ def _tests() -> set[str]:
 
 def test_every_fault_point_is_documented() -> None:
     text = page("docs/guides/kill_and_resume.md").text
-    assert {name for name in points(SOURCE) if f"`{name}`" not in text} == set()
+    assert {name for name in _points() if f"`{name}`" not in text} == set()
 
 
 # -- rooms and decisions -----------------------------------------------------------------------
