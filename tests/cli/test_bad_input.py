@@ -68,7 +68,12 @@ WRONG: dict[str, tuple[dict[str, str], tuple[str, ...]]] = {
         {"tables_py": put(LETTERS, "schema=", "shema=")}, ("specs/tables.py:10", "shema"),
     ),
     "a wrong type in Python": (
-        {"tables_py": put(LETTERS, '{"id": "long"}', '["id"]')}, ("specs/tables.py: letters",),
+        {"tables_py": put(LETTERS, '{"id": "long"}', '["id"]')},
+        ("specs/tables.py:10: table:shop/letters: schema", "expected `object`, got `array`"),
+    ),
+    "a value in Python that is no data": (
+        {"tables_py": put(LETTERS, '{"id": "long"}', '{"id": rows}')},
+        ("specs/tables.py:10: table:shop/letters: schema", "function", "expected: values that"),
     ),
     "a lambda": (
         {"tables_py": put(LETTERS, "source=rows", "source=lambda: rows()")},

@@ -85,7 +85,8 @@ def _from_python(project: Path, root: Path) -> Iterable[Declared]:
         try:
             module = importlib.import_module(name)
         except BowerbirdError as error:
-            error.where = error.where or f"{path.relative_to(project)}{_line(error, path)}"
+            place = f"{path.relative_to(project)}{_line(error, path)}"
+            error.where = f"{place}: {error.where}" if error.where else place
             raise
         except (Exception, SystemExit) as error:
             raise SpecError(
@@ -118,15 +119,9 @@ def _line(error: BaseException, path: Path) -> str:
 
 
 def _checked(spec: Spec, where: str) -> Spec:
-    """A spec made in Python, held to the same strictness as one from YAML."""
+    """A spec made in Python, checked as one from YAML is."""
     try:
-        msgspec.convert(msgspec.to_builtins(spec), type(spec), strict=True)
         spec.check()
-    except msgspec.ValidationError as error:
-        problem, _, at = str(error).partition(" - at `$")
-        raise SpecError(
-            problem[:1].lower() + problem[1:], where=f"{where}{at.rstrip('`')}"
-        ) from None
     except BowerbirdError as error:
         error.where = f"{where}: {error.where}" if error.where else where
         raise
