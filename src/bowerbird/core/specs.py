@@ -73,13 +73,18 @@ def _as_declared(value: Any, wanted: Any, spec: Spec, field: str) -> Any:
     try:
         return msgspec.convert(msgspec.to_builtins(value), wanted)
     except msgspec.ValidationError as error:
-        problem, _, at = str(error).partition(" - at `$")
-        where += at.rstrip("`")
-        raise SpecError(problem[:1].lower() + problem[1:], where=where) from None
+        problem, path = said(error)
+        raise SpecError(problem, where=where + path) from None
     except TypeError as error:  # what is no data at all: an instance of somebody's class
         raise SpecError(
             f"{error}", where=where, expected="values that YAML can hold as well"
         ) from None
+
+
+def said(error: msgspec.ValidationError) -> tuple[str, str]:
+    """What msgspec found wrong, and the path to it: ``("expected `str`, got `int`", ".a[0]")``."""
+    problem, _, at = str(error).partition(" - at `$")
+    return problem[:1].lower() + problem[1:], at.rstrip("`")
 
 
 def _by_name(value: Any) -> Any:

@@ -85,8 +85,7 @@ def _from_python(project: Path, root: Path) -> Iterable[Declared]:
         try:
             module = importlib.import_module(name)
         except BowerbirdError as error:
-            place = f"{path.relative_to(project)}{_line(error, path)}"
-            error.where = f"{place}: {error.where}" if error.where else place
+            error.within(f"{path.relative_to(project)}{_line(error, path)}")
             raise
         except (Exception, SystemExit) as error:
             raise SpecError(
@@ -123,7 +122,7 @@ def _checked(spec: Spec, where: str) -> Spec:
     try:
         spec.check()
     except BowerbirdError as error:
-        error.where = f"{where}: {error.where}" if error.where else where
+        error.within(where)
         raise
     return spec
 
@@ -146,7 +145,7 @@ def _check_refs(found: dict[str, Declared]) -> None:
             try:
                 Ref.parse(ref)
             except RefError as error:
-                error.where = where
+                error.within(where)
                 raise
             if ref not in found:
                 near = difflib.get_close_matches(ref, found, n=1)
