@@ -5,12 +5,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import hypothesis
 import pytest
 
-from tests.postgres import Postgres, binaries, postgres
+from tests.postgres import Postgres, postgres
 
 _numbers = itertools.count(1)
 
@@ -29,11 +28,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[Postgres]:
-    found = binaries()
-    if found is None:
-        pytest.skip("no PostgreSQL on this machine (scripts/parts.sh installs it where it can)")
-    # Not pytest's folder: it removes those of older sessions, even of one that still runs.
-    with TemporaryDirectory(prefix="postgres") as folder, postgres(Path(folder), found) as server:
+    with postgres() as server:
         yield server
 
 

@@ -25,7 +25,7 @@ from bowerbird.workspace import migrations
 from bowerbird.workspace.database import Database
 from bowerbird.workspace.ledger import SqlLedger
 from bowerbird.workspace.schema import VERSION
-from tests.postgres import Postgres
+from tests.postgres import postgres
 
 
 @pytest.fixture
@@ -141,23 +141,14 @@ def test_a_read_only_database_is_named(tmp_path: Path) -> None:
     database.close()
 
 
-def test_a_database_that_goes_away_is_unavailable_and_then_back(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> None:
-    from tests.postgres import binaries
-
-    found = binaries()
-    if found is None:
-        pytest.skip("no PostgreSQL on this machine (scripts/parts.sh installs it where it can)")
-    server = Postgres(tmp_path_factory.mktemp("away"), found)
-    server.start()
-    database = Database(server.create("away"), Hand(), migrate=True)
-    ledger = SqlLedger(database)
-    run = ledger.start(PLAN, "user:ada")
-    server.stop()
-    with pytest.raises(UnavailableError, match="does not answer"):
-        ledger.begin(run.id, "s1", "A", 30)
-    server.start()
-    assert ledger.begin(run.id, "s1", "A", 30) is not None
-    database.close()
-    server.stop()
+def test_a_database_that_goes_away_is_unavailable_and_then_back() -> None:
+    with postgres() as server:
+        database = Database(server.create("away"), Hand(), migrate=True)
+        ledger = SqlLedger(database)
+        run = ledger.start(PLAN, "user:ada")
+        server.stop()
+        with pytest.raises(UnavailableError, match="does not answer"):
+            ledger.begin(run.id, "s1", "A", 30)
+        server.start()
+        assert ledger.begin(run.id, "s1", "A", 30) is not None
+        database.close()

@@ -48,9 +48,9 @@ INTERRUPTED = 130
 
 def main() -> None:
     """The entry point: no traceback reaches a person for a mistake of theirs."""
-    from bowerbird.cli import commands, commands_demo  # noqa: F401 - they add to `app`
-
     try:
+        from bowerbird.cli import commands, commands_demo  # noqa: F401 - they add to `app`
+
         code = app(standalone_mode=False)
         sys.stdout.flush()  # here, where a reader that is gone is understood
     except BowerbirdError as error:

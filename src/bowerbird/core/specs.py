@@ -14,13 +14,13 @@ and in YAML, with the same field names::
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import msgspec
 
-from bowerbird.core.errors import FunctionError, SpecError
+from bowerbird.core.errors import FunctionError, RefError, SpecError
 from bowerbird.core.refs import Ref, kind_of
 
 METADATA = ("name", "owner", "description", "tags")
@@ -58,6 +58,20 @@ class Spec(Named, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_
 
     def check(self) -> None:
         """Raise `SpecError` where fields that decode contradict each other."""
+
+
+Wanted = TypeVar("Wanted", bound=Spec)
+
+
+def of_kind(specs: Mapping[str, Spec], ref: str, kind: type[Wanted]) -> Wanted:
+    """The spec at a ref, for whom only one kind will do. Raises `RefError` if it is another."""
+    found = specs[ref]
+    if not isinstance(found, kind):
+        raise RefError(
+            f"{ref} is a {type(found).__name__}, not a {kind.__name__}",
+            expected=f"the ref of a {kind.__name__}, as in {kind_of(kind.__name__)}:namespace/name",
+        )
+    return found
 
 
 @cache

@@ -11,6 +11,7 @@ import importlib.util
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import msgspec
@@ -52,6 +53,7 @@ def load_specs(project: Path, folder: str, kinds: Kinds) -> dict[str, Declared]:
             )
         found.setdefault(ref, declared)
     _check_refs(found)
+    _check_order(found)
     return found
 
 
@@ -154,3 +156,18 @@ def _check_refs(found: dict[str, Declared]) -> None:
                     where=where,
                     expected=f"{near[0]}?" if near else "the ref of a spec of this project",
                 )
+
+
+def _check_order(found: dict[str, Declared]) -> None:
+    """Plans would find a circle too, but only of what is made, and without the places."""
+    reads = {ref: declared.spec.refs().values() for ref, declared in found.items()}
+    try:
+        TopologicalSorter(reads).prepare()
+    except CycleError as error:
+        circle = [*reversed(error.args[1])]
+        raise PlanError(
+            f"specs read each other in a circle: {' → '.join(circle)}",
+            where=" and ".join(dict.fromkeys(found[ref].where for ref in circle)),
+            expected="an order in which each is made from what was made before",
+            fix="take one of these references out",
+        ) from None

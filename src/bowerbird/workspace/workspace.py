@@ -94,7 +94,7 @@ class Workspace:
             try:
                 wants += self.registry.wants(declared.spec, specs)
             except UserError as error:
-                error.where = error.where or f"{declared.where}: {ref}"
+                error.within(f"{declared.where}: {ref}")
                 raise
         return wants
 
