@@ -21,6 +21,7 @@ import sys
 import tempfile
 from functools import cache
 from pathlib import Path
+from threading import Lock
 
 # Not `bowerbird.cli.screen`, which looks at its terminal when it is imported.
 IMPORTED = (
@@ -46,9 +47,17 @@ sys.exit(code)
 """
 
 
-@cache
 def folder() -> Path:
     """A folder with such a `bowerbird`; the process behind it is started once a session."""
+    with _starting:  # commands are run side by side
+        return _started()
+
+
+_starting = Lock()
+
+
+@cache
+def _started() -> Path:
     made = tempfile.TemporaryDirectory(prefix="warm")
     server = f"{made.name}/s"
     process = subprocess.Popen(
@@ -62,7 +71,10 @@ def folder() -> Path:
     assert process.stdout.readline() == b"ready\n"
 
     def end() -> None:
-        process.communicate()  # closes its standard input, which ends it
+        for stream in (process.stdin, process.stdout):
+            assert stream is not None
+            stream.close()  # of its standard input: that ends it
+        process.wait()
         made.cleanup()
 
     atexit.register(end)
