@@ -5,12 +5,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
+import hypothesis
 import pytest
 from hypothesis import settings
 
-from tests.postgres import Postgres, binaries, postgres
+from tests.postgres import Postgres, postgres
 
 _numbers = itertools.count(1)
 
@@ -19,13 +19,21 @@ settings.register_profile("house", deadline=None)
 settings.load_profile("house")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """How long an example takes is the machine's doing, and says nothing of the claim; who leaves
+    the slow tests out is content with fewer examples."""
+    hypothesis.settings.register_profile(
+        "house",
+        deadline=None,
+        suppress_health_check=[hypothesis.HealthCheck.too_slow],
+        max_examples=30 if config.getoption("markexpr") == "not slow" else 100,
+    )
+    hypothesis.settings.load_profile("house")
+
+
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[Postgres]:
-    found = binaries()
-    if found is None:
-        pytest.skip("no PostgreSQL on this machine (scripts/parts.sh installs it where it can)")
-    # Not pytest's folder: it removes those of older sessions, even of one that still runs.
-    with TemporaryDirectory(prefix="postgres") as folder, postgres(Path(folder), found) as server:
+    with postgres() as server:
         yield server
 
 

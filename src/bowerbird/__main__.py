@@ -1,5 +1,27 @@
-"""``python -m bowerbird``."""
+"""``bowerbird``, and ``python -m bowerbird``: from the first moment Ctrl-C ends it without a word
+of Python's own."""
 
-from bowerbird.cli.main import main
+from __future__ import annotations
 
-main()
+import signal
+import sys
+
+
+def main() -> None:
+    """Load the commands, which takes a moment, and be one."""
+    try:
+        from bowerbird.cli.main import INTERRUPTED
+        from bowerbird.cli.main import main as command
+    except KeyboardInterrupt:
+        sys.exit(130)
+    try:
+        command()
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    finally:
+        # What is left is to end, and nothing there can catch an interruption.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+if __name__ == "__main__":
+    main()

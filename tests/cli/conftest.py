@@ -1,4 +1,7 @@
-"""A project in a folder of its own, and the command as a user runs it: a process."""
+"""A project in a folder of its own, and the command as a user runs it: a process.
+
+Where nothing else is said it is a warm one (`tests.warm`): most of a command's time is imports.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from bowerbird.workspace.new import make_project
+from tests import warm
 
 ROOT = Path(__file__).parents[2]
 PREFIX = "BOWERBIRD_"
@@ -56,7 +60,7 @@ class Project:
             )
 
     def command(self, *words: str) -> list[str]:
-        return [sys.executable, "-m", "bowerbird", *words]
+        return [str(warm.folder() / "bowerbird"), *words]
 
     def run(self, *words: str, timeout: float = 60, **variables: str) -> Ended:
         ended = subprocess.run(
@@ -72,8 +76,9 @@ class Project:
         return Ended(ended.returncode, ended.stdout, ended.stderr)
 
     def start(self, *words: str, **variables: str) -> subprocess.Popen[str]:
+        """A command to send signals to: a process that starts cold, and is all there is of it."""
         return subprocess.Popen(
-            self.command(*words),
+            [sys.executable, "-m", "bowerbird", *words],
             cwd=self.path,
             env=environment(**variables),
             stdin=subprocess.DEVNULL,

@@ -20,6 +20,20 @@ spec:
 """
 
 
+GROUP = """
+apiVersion: bowerbird/v1
+kind: FeatureGroup
+metadata: {name: shop/spend}
+spec: {source: "table:shop/letters", key: [id], columns: {n: {type: Count}}}
+"""
+EVALUATION = """
+apiVersion: bowerbird/v1
+kind: Evaluation
+metadata: {name: shop/ranker}
+spec: {model: "table:shop/letters", function: "specs.tables:rows"}
+"""
+
+
 def told(ended: Ended, code: int, *words: str) -> None:
     assert "Traceback" not in ended.err + ended.out, ended.err
     assert ended.code == code, ended.err
@@ -68,7 +82,12 @@ WRONG: dict[str, tuple[dict[str, str], tuple[str, ...]]] = {
         {"tables_py": put(LETTERS, "schema=", "shema=")}, ("specs/tables.py:10", "shema"),
     ),
     "a wrong type in Python": (
-        {"tables_py": put(LETTERS, '{"id": "long"}', '["id"]')}, ("specs/tables.py: letters",),
+        {"tables_py": put(LETTERS, '{"id": "long"}', '["id"]')},
+        ("specs/tables.py:10: table:shop/letters: schema", "expected `object`, got `array`"),
+    ),
+    "a value in Python that is no data": (
+        {"tables_py": put(LETTERS, '{"id": "long"}', '{"id": rows}')},
+        ("specs/tables.py:10: table:shop/letters: schema", "function", "expected: values that"),
     ),
     "a lambda": (
         {"tables_py": put(LETTERS, "source=rows", "source=lambda: rows()")},
@@ -79,6 +98,25 @@ WRONG: dict[str, tuple[dict[str, str], tuple[str, ...]]] = {
     ),
     "a module that exits": ({"tables_py": "import sys\nsys.exit(7)\n"}, ("specs/tables.py:2",)),
     "a module that is no Python": ({"tables_py": "def f(:\n"}, ("specs/tables.py:1",)),
+    "a reference to nothing": (
+        {"a_yaml": YAML, "b_yaml": put(GROUP, "shop/letters", "shop/leters")},
+        ("specs/b.yaml: source", "nothing is named table:shop/leters", f"expected: {TABLE}?"),
+    ),
+    "a reference to a spec of the wrong kind": (
+        {"a_yaml": YAML, "b_yaml": EVALUATION},
+        (f"specs/b.yaml: evaluation:shop/ranker: {TABLE} is a Table, not a Model",
+         "expected: the ref of a Model, as in model:namespace/name"),
+    ),
+    "a reference to itself": (
+        {"b_yaml": put(GROUP, TABLE, "feature_group:shop/spend")},
+        ("specs/b.yaml: specs read each other in a circle", "spend → feature_group:shop/spend",
+         "expected: an order", "try: take one"),
+    ),
+    "specs that read each other": (
+        {"b_yaml": put(GROUP, TABLE, "feature_group:shop/more"),
+         "c_yaml": put(put(GROUP, "shop/spend", "shop/more"), TABLE, "feature_group:shop/spend")},
+        ("specs/b.yaml and specs/c.yaml", "spend → feature_group:shop/more → feature_group",),
+    ),
     "a function that cannot be imported": (
         {"a_yaml": YAML + "  source: specs.nowhere:rows\n"},
         ("specs/a.yaml: table:shop/letters", "specs.nowhere", "ModuleNotFoundError"),

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import pty
 import re
 import select
 import subprocess
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
+import typer
 
+from bowerbird.cli import screen
+from bowerbird.cli.commands_demo import Demo, Said
+from bowerbird.cli.main import app
+from bowerbird.workspace.new import make_project
 from tests.cli.conftest import LETTERS, TABLE, Ahead, Project, environment
 
 SHOWING = [
@@ -99,7 +110,7 @@ def test_a_terminal_is_given_colours(twice: Project) -> None:
 
 
 JSON = [
-    ("plan",), ("status",), ("why", TABLE), ("config",),
+    ("plan",), ("status",), ("why", TABLE), ("config",), ("logs",), ("version",), ("migrate",),
     *(pytest.param(words, marks=pytest.mark.slow) for words in [
         ("explain",), ("status", "last"), ("status", TABLE), ("why", "last"),
         ("rollback", TABLE, "--dry-run"),
@@ -117,8 +128,35 @@ def test_what_is_for_programs_is_json_and_nothing_else(
     assert ended.err == ""
 
 
+def test_every_command_is_also_for_programs() -> None:
+    importlib.import_module("bowerbird.cli.commands")
+    importlib.import_module("bowerbird.cli.commands_demo")
+    commands = list(walked(typer.main.get_command(app), ()))
+    assert ("plan",) in dict(commands)
+    assert [name for name, options in commands if "--json" not in options] == []
+
+
+def walked(command: Any, name: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], set[str]]]:
+    """Every command, those of a group too, with its options."""
+    if hasattr(command, "commands"):
+        for word, inner in command.commands.items():
+            yield from walked(inner, (*name, word))
+    else:
+        yield name, {option for one in command.params for option in one.opts}
+
+
 def test_the_schema_is_json(project: Project) -> None:
     assert json.loads(project.run("schema").out)["oneOf"]
+
+
+def test_a_new_project_for_programs_is_the_files_that_were_made(tmp_path: Path) -> None:
+    (tmp_path / ".gitignore").write_text("mine\n")
+    made = make_project(tmp_path)
+    assert json.loads(msgspec.json.encode(made)) == {
+        "made": [str(tmp_path / "bowerbird.toml"), str(tmp_path / "specs" / "tables.py")],
+        "kept": [str(tmp_path / ".gitignore")],
+    }
+    assert (tmp_path / ".gitignore").read_text() == "mine\n"
 
 
 @pytest.mark.slow
@@ -154,3 +192,21 @@ def test_a_reader_that_has_seen_enough_is_no_error(words: tuple[str, ...], twice
     assert process.wait(30) == 0
     process.stderr.close()
     assert "Traceback" not in said
+
+
+def test_what_services_say_is_for_programs_a_value_a_line(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    screen.as_json_line(Said(datetime(2026, 1, 2, tzinfo=UTC), "listening\non [b]"))
+    screen.as_json_line(Said(datetime(2026, 1, 2, tzinfo=UTC), "run 1 is done"))
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["text"] for line in lines] == ["listening\non [b]", "run 1 is done"]
+    assert lines[0]["at"] == "2026-01-02T00:00:00Z"
+
+
+def test_what_came_of_the_demo_is_json() -> None:
+    assert json.loads(msgspec.json.encode(Demo(None, ("reached",), "report.html"))) == {
+        "run": None,
+        "goals": ["reached"],
+        "report": "report.html",
+    }

@@ -8,9 +8,11 @@ import os
 import signal
 import sqlite3
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -18,8 +20,9 @@ import pytest
 from bowerbird.core.steps import Home
 from bowerbird.lake import Lake, read
 from bowerbird.workspace.settings import load_settings
-from tests.cli.conftest import LETTERS, TABLE, Ended, Project
+from tests.cli.conftest import LETTERS, TABLE, Ended, Project, environment
 from tests.cli.test_bad_input import told
+from tests.postgres import postgres
 
 SLOW = LETTERS.replace(
     "def rows():",
@@ -76,6 +79,18 @@ def test_the_data_of_a_spec_that_was_renamed_stays_until_it_is_dropped(made: Pro
     done(made.run("apply", "--drop", TABLE))
     assert not Lake(home(made)).exists(TABLE)
     assert made.run("plan").out == "nothing to do\n"
+
+
+@pytest.mark.slow
+def test_the_data_of_a_spec_that_was_removed_stays_until_it_is_dropped(made: Project) -> None:
+    made.specs()
+    assert (
+        f"{TABLE}: no spec declares it any more; it is kept"
+        in made.run("apply").out + made.run("plan").out
+    )
+    assert ids(made) == [0, 1, 2]
+    done(made.run("apply", "--drop", TABLE))
+    assert not Lake(home(made)).exists(TABLE)
 
 
 # -- a workspace that is not as it must be --------------------------------------------------------
@@ -197,6 +212,35 @@ def test_a_disk_that_is_read_only_is_told(small_disk: Path) -> None:
     told(project.run("apply", PYTHONDONTWRITEBYTECODE="1"), 5, "Read-only")
 
 
+@pytest.mark.slow
+def test_a_database_that_goes_away_in_the_middle_is_told_and_the_same_command_goes_on(
+    new_project: Callable[[], Project],
+) -> None:
+    project = new_project()
+    project.specs(tables_py=SLOW)
+    with postgres() as server:
+        there = {"BOWERBIRD_METADATA": server.create("shop")}
+        done(project.run("migrate", **there))
+        process = project.start("apply", **there)
+        until((project.path / "started").exists)
+        server.stop()
+        (project.path / "go").touch()
+        out, err = process.communicate(timeout=60)
+        assert (process.returncode, "Traceback" in err) == (5, False), out + err
+        assert "the metadata database does not answer" in err
+        assert "try: the same command again, once it is: the run goes on where it was" in err
+        told(project.run("status", **there), 5, "does not answer")
+        server.start()
+        done(project.run("apply", **there))
+        assert [run["steps"][0]["attempts"] for run in shown(project, **there)] == [2]
+        assert project.run("apply", **there).out == "nothing to do\n"
+
+
+def shown(project: Project, **variables: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(project.run("status", "--json", **variables).out)
+    return found
+
+
 # -- two at once, and Ctrl-C ----------------------------------------------------------------------
 
 
@@ -226,6 +270,7 @@ def test_after_ctrl_c_in_a_long_step_the_same_command_finishes(
     project.specs(tables_py=SLOW)
     process = project.start("apply", BOWERBIRD_ENGINE=engine)
     until((project.path / "started").exists)
+    assert [run["cut_off"] for run in json.loads(project.run("status", "--json").out)] == [False]
     os.killpg(process.pid, signal.SIGINT)
     if engine == "threads":  # a thread cannot be stopped: its task is left to end
         (project.path / "go").touch()
@@ -259,8 +304,42 @@ def test_a_second_ctrl_c_ends_at_once(new_project: Callable[[], Project]) -> Non
     assert ids(project) == [0, 1, 2]
 
 
+BEGUN = """
+import bowerbird.__main__, sys
+sys.argv[0] = "bowerbird"
+print("begun", flush=True)
+bowerbird.__main__.main()
+"""
+"""The command, once Python has begun: before that no code of ours can catch a signal."""
+
+
 @pytest.mark.slow
-def test_a_killed_apply_is_gone_on_with_by_the_same_command(
+@pytest.mark.parametrize("words", [("plan",), ("apply",), ("status",), ("up",)], ids=" ".join)
+def test_ctrl_c_at_any_time_ends_a_command_without_a_traceback(
+    new_project: Callable[[], Project], words: tuple[str, ...]
+) -> None:
+    project = new_project()
+    project.specs(tables_py=LETTERS)
+    for wait in (0, 0.05, 0.15, 0.3, 0.6, 1.2, 2.0):
+        process = subprocess.Popen(
+            [sys.executable, "-c", BEGUN, *words],
+            cwd=project.path, env=environment(), text=True, start_new_session=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begun\n"
+        time.sleep(wait)
+        os.killpg(process.pid, signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+        assert "Traceback" not in err, (wait, err)
+        # It may have ended just before, or have been about to: that ends it, too.
+        assert process.returncode in (0, 2, 130, -signal.SIGINT), (wait, out + err)
+    done(project.run("apply"))
+    assert ids(project) == [0, 1, 2]
+
+
+@pytest.mark.slow
+def test_a_killed_apply_is_shown_as_cut_off_and_gone_on_with_by_the_same_command(
     new_project: Callable[[], Project],
 ) -> None:
     project = new_project()
@@ -269,6 +348,12 @@ def test_a_killed_apply_is_gone_on_with_by_the_same_command(
     until((project.path / "started").exists)
     process.kill()
     process.communicate()
+    (run,) = json.loads(project.run("status", "--json").out)
+    assert (run["state"], run["cut_off"]) == ("running", True)
+    assert " cut off " in project.run("status").out
+    shown = project.run("status", "last").out
+    assert f"run {run['id']} is cut off  (user:" in shown
+    assert shown.endswith("its process is gone; `bowerbird apply` goes on\n")
     (project.path / "go").touch()
     done(project.run("apply"))
     assert len(json.loads(project.run("status", "--json").out)) == 1

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import msgspec
+
 from bowerbird.core.errors import SpecError
 from bowerbird.core.specs import Operator, Spec
 
@@ -47,6 +49,29 @@ class WiderGroup(Group, frozen=True, kw_only=True, omit_defaults=True, forbid_un
     """`Group`, as a later version has it: with one more field that has a default."""
 
     shuffled: bool = False
+
+
+class Decayed(Operator, frozen=True, forbid_unknown_fields=True):
+    """An operator with a number that need not be whole."""
+
+    half_life: float
+
+
+class Inner(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    rate: float = 0.5
+    steps: tuple[float, ...] = ()
+
+
+class Numbers(Spec, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """Every way in which a spec may hold a number."""
+
+    share: float = 0.25
+    maybe: float | None = None
+    either: int | float = 0
+    pair: tuple[float, int] = (0.0, 0)
+    by_name: dict[str, tuple[float, ...]] = {}  # noqa: RUF012 - msgspec copies it
+    columns: tuple[Decayed | Last, ...] = ()
+    inner: Inner = Inner()
 
 
 KINDS: dict[str, type[Spec]] = {"Group": Group}

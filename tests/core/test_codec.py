@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from bowerbird.core import codec
 from bowerbird.core.errors import BowerbirdError, SpecError
+from bowerbird.core.meaning import digest, tree_of
 from bowerbird.core.specs import Spec
-from tests.core.kinds import KINDS, Group, Last, Sum
+from tests.core.kinds import KINDS, Decayed, Group, Inner, Last, Numbers, Sum
 
 WORDS = st.from_regex(r"\A[a-z0-9_]{1,63}\Z")
 TEXTS = st.text(st.characters(exclude_categories=["Cs", "Cc"]))
@@ -66,6 +67,63 @@ def test_python_and_yaml_give_the_same_value() -> None:
 @given(GROUPS)
 def test_a_spec_reads_back_from_its_envelope(spec: Group) -> None:
     assert codec.decode(codec.encode(spec), KINDS) == spec
+
+
+NUMBERS = st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False)
+WHOLE = st.integers(-(2**53), 2**53)
+FIELDS = st.fixed_dictionaries(
+    {},
+    optional={
+        "share": NUMBERS,
+        "maybe": st.none() | NUMBERS,
+        "either": NUMBERS,
+        "pair": st.tuples(NUMBERS, WHOLE).map(list),
+        "by_name": st.dictionaries(WORDS, st.lists(NUMBERS, max_size=3), max_size=3),
+        "columns": st.lists(
+            st.fixed_dictionaries({"type": st.just("Decayed"), "half_life": NUMBERS})
+            | st.fixed_dictionaries({"type": st.just("Last"), "column": WORDS, "n": WHOLE}),
+            max_size=3,
+        ),
+        "inner": st.fixed_dictionaries(
+            {}, optional={"rate": NUMBERS, "steps": st.lists(NUMBERS, max_size=3)}
+        ),
+    },
+)
+OPERATOR_KINDS = {"Decayed": Decayed, "Last": Last}
+
+
+def in_python(fields: dict[str, Any]) -> Numbers:
+    """What a person would write for the same fields."""
+    made: dict[str, Any] = dict(fields)
+    if "columns" in made:
+        made["columns"] = [
+            OPERATOR_KINDS[one["type"]](**{k: v for k, v in one.items() if k != "type"})
+            for one in made["columns"]
+        ]
+    if "inner" in made:
+        made["inner"] = Inner(**made["inner"])
+    return Numbers("shop/numbers", **made)
+
+
+@given(FIELDS)
+def test_the_same_numbers_in_python_and_in_yaml_are_one_value_and_one_meaning(
+    fields: dict[str, Any],
+) -> None:
+    envelope = {"apiVersion": codec.API_VERSION, "kind": "Numbers", "spec": fields}
+    text = yaml.safe_dump(envelope | {"metadata": {"name": "shop/numbers"}}, sort_keys=False)
+    (from_yaml,) = codec.read_yaml(text, {"Numbers": Numbers}, "specs/a.yaml")
+    from_python = in_python(fields)
+    assert repr(from_python) == repr(from_yaml)
+    assert digest(tree_of(from_python)) == digest(tree_of(from_yaml))
+    again = codec.decode(codec.encode(from_python), {"Numbers": Numbers})
+    assert digest(tree_of(again)) == digest(tree_of(from_python))
+
+
+def test_a_whole_number_for_a_float_means_the_same_in_every_place() -> None:
+    one = in_python({"share": 1, "maybe": 2, "pair": [3, 4], "by_name": {"a": [5]}})
+    other = in_python({"share": 1.0, "maybe": 2.0, "pair": [3.0, 4], "by_name": {"a": [5.0]}})
+    assert digest(tree_of(one)) == digest(tree_of(other))
+    assert digest(tree_of(in_python({"either": 1}))) != digest(tree_of(in_python({"either": 1.0})))
 
 
 @given(GROUPS)

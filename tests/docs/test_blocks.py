@@ -11,8 +11,6 @@ On each page, in a new folder with an empty home:
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from itertools import pairwise
@@ -20,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs import warm
+from tests import warm
 from tests.docs.markdown import ROOT, Block, Page, pages
 from tests.docs.session import Session, agrees, commands
 
@@ -32,30 +30,8 @@ PAGES = {page.name: page for page in pages()}
 TYPED = [name for name, page in PAGES.items() if any(b.language != "text" for b in page.blocks)]
 
 
-@pytest.fixture(scope="module")
-def warm_commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder with a `bowerbird` that starts at once (`tests.docs.warm`)."""
-    folder = tmp_path_factory.mktemp("warm")
-    server = str(folder / "s")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.docs.warm", server], cwd=ROOT, stdout=subprocess.PIPE
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == b"ready\n"
-    (folder / "bin").mkdir()
-    warm.script(folder / "bin" / "bowerbird", server)
-    try:
-        yield folder / "bin"
-    finally:
-        process.kill()
-        process.wait()
-        process.stdout.close()
-
-
 @pytest.fixture
-def session(
-    request: pytest.FixtureRequest, tmp_path: Path, warm_commands: Path
-) -> Iterator[Session]:
+def session(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Session]:
     name = request.getfixturevalue("name")
     # Threads start at once; that processes do the same is the conformance suite's to show.
     variables = {"BOWERBIRD_ENGINE": "threads"}
@@ -66,7 +42,7 @@ def session(
     home.mkdir()
     if name == "README.md":
         (folder / "examples").symlink_to(ROOT / "examples")
-    opened = Session(folder, home, warm_commands, variables)
+    opened = Session(folder, home, warm.folder(), variables)
     try:
         yield opened
     finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 from collections.abc import Iterator
+from functools import cache
 
 import msgspec
 import pytest
@@ -80,7 +81,7 @@ def test_every_command_and_option_is_documented_and_no_other() -> None:
     sections = re.split(r"^## ", page("docs/cli.md").text, flags=re.MULTILINE)
     shown = {section.partition("\n")[0]: section for section in sections[1:]}
     commands = _commands()
-    about = {"Exit codes", "The examples"}
+    about = {"For programs", "Exit codes", "The examples"}
     assert set(shown) - about == set(commands) - {""}
     shown[""] = sections[0]
     for name, options in commands.items():
@@ -89,6 +90,15 @@ def test_every_command_and_option_is_documented_and_no_other() -> None:
         assert found - ({"--json"} if name == "" else set()) == options, (
             name or "before the command"
         )
+
+
+def test_what_every_command_prints_for_programs_is_documented() -> None:
+    shown = {name for row in rows(page("docs/cli.md"), "For programs") for name in _named(row[0])}
+    assert shown == set(_commands()) - {""}
+
+
+def _named(cell: str) -> set[str]:
+    return {command.split()[0] for command in re.findall(r"`([^`]+)`", cell)}
 
 
 def test_every_command_that_a_page_types_exists() -> None:
@@ -164,9 +174,15 @@ def test_invariants_tests_and_fault_points_that_a_page_cites_exist(one: Page) ->
     cited = set(re.findall(r"`(test_\w+)`", one.text))
     assert cited <= _tests()
     named = re.findall(r"`((?:executor|lake|release)\.[a-z_.]+)`", one.text)
-    assert set(named) <= set(points(SOURCE))
+    assert set(named) <= _points()
 
 
+@cache
+def _points() -> set[str]:
+    return set(points(SOURCE))
+
+
+@cache
 def _tests() -> set[str]:
     files = [*(ROOT / "tests").rglob("*.py"), *(SOURCE / "testing").rglob("*.py")]
     return {name for file in files for name in re.findall(r"def (test_\w+)", file.read_text())}
@@ -174,7 +190,7 @@ def _tests() -> set[str]:
 
 def test_every_fault_point_is_documented() -> None:
     text = page("docs/guides/kill_and_resume.md").text
-    assert {name for name in points(SOURCE) if f"`{name}`" not in text} == set()
+    assert {name for name in _points() if f"`{name}`" not in text} == set()
 
 
 # -- rooms and decisions -----------------------------------------------------------------------

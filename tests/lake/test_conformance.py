@@ -12,7 +12,17 @@ from bowerbird.testing.target_conformance import LogConformance
 from tests.lake.world import TableWorld, home_in
 
 
-class TestOnSqlite(LogConformance):
+class Tables(LogConformance):
+    @pytest.mark.slow
+    def test_appends_of_several_processes_are_all_there_and_none_twice(
+        self, world: TableWorld, processes: int, commits: int
+    ) -> None:
+        super().test_appends_of_several_processes_are_all_there_and_none_twice(
+            world, processes, commits
+        )
+
+
+class TestOnSqlite(Tables):
     """On the database that a laptop has."""
 
 
@@ -29,7 +39,7 @@ def postgres_home(tmp_path: Path, postgres_url: str) -> Home:
     return home_in(str(tmp_path), postgres_url)
 
 
-class TestOnPostgres(LogConformance):
+class TestOnPostgres(Tables):
     @pytest.fixture
     def world(self, postgres_home: Home) -> TableWorld:
         return TableWorld(postgres_home)

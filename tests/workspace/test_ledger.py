@@ -21,9 +21,11 @@ from bowerbird.core.errors import (
 from bowerbird.core.runs import Ledger
 from bowerbird.testing.ledger_conformance import PLAN, Hand, LedgerConformance
 from bowerbird.testing.memory import MemoryLedger
+from bowerbird.workspace import migrations
 from bowerbird.workspace.database import Database
 from bowerbird.workspace.ledger import SqlLedger
-from tests.postgres import Postgres
+from bowerbird.workspace.schema import VERSION
+from tests.postgres import postgres
 
 
 @pytest.fixture
@@ -109,6 +111,13 @@ def test_a_database_of_a_later_version_is_left_alone(tmp_path: Path) -> None:
         Database(url, Hand())
 
 
+def test_the_version_that_a_database_is_held_to_is_the_newest_migration() -> None:
+    from alembic.script import ScriptDirectory
+
+    folder = str(Path(migrations.__file__).parent)
+    assert ScriptDirectory(folder).get_current_head() == VERSION
+
+
 def test_postgres_is_migrated_on_purpose_only(postgres_url: str) -> None:
     with pytest.raises(WorkspaceError, match="migrate"):
         Database(postgres_url, Hand())
@@ -132,23 +141,14 @@ def test_a_read_only_database_is_named(tmp_path: Path) -> None:
     database.close()
 
 
-def test_a_database_that_goes_away_is_unavailable_and_then_back(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> None:
-    from tests.postgres import binaries
-
-    found = binaries()
-    if found is None:
-        pytest.skip("no PostgreSQL on this machine (scripts/parts.sh installs it where it can)")
-    server = Postgres(tmp_path_factory.mktemp("away"), found)
-    server.start()
-    database = Database(server.create("away"), Hand(), migrate=True)
-    ledger = SqlLedger(database)
-    run = ledger.start(PLAN, "user:ada")
-    server.stop()
-    with pytest.raises(UnavailableError, match="does not answer"):
-        ledger.begin(run.id, "s1", "A", 30)
-    server.start()
-    assert ledger.begin(run.id, "s1", "A", 30) is not None
-    database.close()
-    server.stop()
+def test_a_database_that_goes_away_is_unavailable_and_then_back() -> None:
+    with postgres() as server:
+        database = Database(server.create("away"), Hand(), migrate=True)
+        ledger = SqlLedger(database)
+        run = ledger.start(PLAN, "user:ada")
+        server.stop()
+        with pytest.raises(UnavailableError, match="does not answer"):
+            ledger.begin(run.id, "s1", "A", 30)
+        server.start()
+        assert ledger.begin(run.id, "s1", "A", 30) is not None
+        database.close()

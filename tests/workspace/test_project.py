@@ -131,7 +131,7 @@ def test_fields_that_contradict_each_other_are_told_with_file_and_name(load: Loa
 def test_a_wrong_type_in_python_is_as_wrong_as_in_yaml(load: Load) -> None:
     with pytest.raises(SpecError, match="expected `str`, got `int`") as caught:
         load(a_py=HEAD + "one = Group('a/one', entity=5)\n")
-    assert caught.value.where == "specs/a.py: one.entity"
+    assert caught.value.where == "specs/a.py:2: group:a/one: entity"
 
 
 def test_a_project_without_specs_is_told(tmp_path: Path) -> None:

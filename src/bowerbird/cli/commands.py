@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import signal
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from threading import Event as Flag
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
+import msgspec
 import typer
 
+from bowerbird import __version__
 from bowerbird.cli import opening, screen
 from bowerbird.cli.main import app
-from bowerbird.core.errors import RefError, UserError
+from bowerbird.core.errors import UserError
 from bowerbird.core.plans import Allowed, Plan
 from bowerbird.core.runs import RunRecord, RunState, StepState
 
 if TYPE_CHECKING:
-    from bowerbird.workspace.workspace import Workspace
-
-if TYPE_CHECKING:
     from bowerbird.discovery.serving.page import PageItem
+    from bowerbird.workspace.workspace import Workspace
 
 Json = Annotated[bool, typer.Option("--json", help="print for programs")]
 Refs = Annotated[list[str] | None, typer.Option(help="a ref; may be given several times")]
@@ -33,29 +33,25 @@ REPLANS = 3
 
 
 @app.command()
-def init(folder: Annotated[str, typer.Argument(help="where")] = ".") -> None:
+def init(folder: Annotated[str, typer.Argument(help="where")] = ".", json: Json = False) -> None:
     """Make a new, empty project."""
     from bowerbird.workspace.new import make_project
 
-    for path in make_project(Path(folder)):
-        screen.out.print(f"made {path}")
-    screen.out.print("next: declare specs in specs/, then: bowerbird plan")
+    screen.show(make_project(Path(folder)), screen.made, json=json)
 
 
 @app.command()
 def plan(json: Json = False, replace: Refs = None, release: Refs = None, drop: Refs = None) -> None:
     """Show what would be done, and why. Changes nothing."""
     with opening.opened() as workspace:
-        made = workspace.plan(_allowed(replace, release, drop))
-        screen.as_json(made) if json else screen.plan(made)
+        screen.show(workspace.plan(_allowed(replace, release, drop)), screen.plan, json=json)
 
 
 @app.command()
 def explain(json: Json = False) -> None:
     """The plan, with what each step reads and writes."""
     with opening.opened() as workspace:
-        made = workspace.plan()
-        screen.as_json(made) if json else screen.explained(made)
+        screen.show(workspace.plan(), screen.explained, json=json)
 
 
 @app.command()
@@ -70,8 +66,7 @@ def apply(
     allowed = _allowed(replace, release, drop)
     progress = screen.ProgressScreen(quiet=json)
     with opening.opened(listeners=[progress]) as workspace:
-        record = apply_until_settled(workspace, allowed, progress)
-    _report(record, json)
+        report(workspace, apply_until_settled(workspace, allowed, progress), json=json)
 
 
 def apply_until_settled(
@@ -82,8 +77,6 @@ def apply_until_settled(
     for _ in range(REPLANS):
         with progress, interruptible() as stop:
             record = workspace.apply(workspace.plan(allowed), stop)
-        if stop.is_set():
-            raise KeyboardInterrupt
         if record is None or not _overtaken(record):
             return record
     return record
@@ -91,7 +84,8 @@ def apply_until_settled(
 
 @contextmanager
 def interruptible() -> Iterator[Flag]:
-    """Ctrl-C asks to stop and gives leases back; a second one ends at once."""
+    """Ctrl-C asks to stop and gives leases back, and is told of after that; a second one ends at
+    once."""
     stop = Flag()
 
     def ask(_signal: int, _frame: FrameType | None) -> None:
@@ -104,6 +98,8 @@ def interruptible() -> Iterator[Flag]:
         yield stop
     finally:
         signal.signal(signal.SIGINT, before)
+    if stop.is_set():
+        raise KeyboardInterrupt
 
 
 def _overtaken(record: RunRecord) -> bool:
@@ -118,19 +114,14 @@ def _allowed(replace: Refs, release: Refs, drop: Refs) -> Allowed:
 EXIT_CODES = {RunState.DONE: 0, RunState.FAILED: 1, RunState.CANCELLED: 1, RunState.WAITING: 4}
 
 
-def _report(record: RunRecord | None, json: bool) -> None:
-    if json:
-        screen.as_json(record)
-    elif record is None:
-        screen.out.print("nothing to do")
-    else:
-        screen.run(record)
-        for step in record.steps:
-            if step.state == StepState.FAILED:
-                screen.err.print(f"\n{step.id} failed:\n{step.error}", markup=False)
-                screen.err.print(f"  log: bowerbird logs {record.id[:13]} {step.id}", markup=False)
-    if record is not None:
-        raise typer.Exit(EXIT_CODES.get(record.state, 1))
+def report(workspace: Workspace, record: RunRecord | None, *, json: bool) -> None:
+    """Show how a run ended (None: there was nothing to do), and end so."""
+    from bowerbird.workspace import views
+
+    ended = None if record is None else views.view(workspace, record)
+    screen.show(ended, screen.outcome, json=json)
+    if ended is not None:
+        raise typer.Exit(EXIT_CODES.get(ended.state, 1))
 
 
 @app.command()
@@ -140,62 +131,37 @@ def status(
 ) -> None:
     """Runs, one run, or the versions of one target."""
     with opening.opened() as workspace:
+        from bowerbird.workspace import views
+
         if ":" in of:
-            kind = workspace.registry.step_kind(workspace.step_kind_of(of)).target
-            history = workspace.registry.target(kind, workspace.home, workspace.clock, of).history()
-            if json:
-                screen.as_json(history)
-                return
-            rows = [
-                [e.version, e.token or e.author, "burnt" if e.burnt else ", ".join(e.changed)]
-                for e in history.entries
-            ]
-            screen.table(of, ["version", "by", "changed"], rows)
+            screen.show(workspace.history(of), partial(screen.versions, of), json=json)
         elif of:
-            record = workspace.ledger.run(workspace.ledger.find(of))
-            screen.as_json(record) if json else screen.run(record)
+            screen.show(views.run(workspace, of), screen.run, json=json)
         else:
-            runs = workspace.ledger.runs()
-            if json:
-                screen.as_json(runs)
-                return
-            rows = [
-                [run.id, str(run.state), screen.ago(run.created), run.principal, _done(run)]
-                for run in runs
-            ]
-            screen.table("", ["run", "state", "started", "by", "steps"], rows)
-            if not rows:
-                screen.out.print("no runs yet; try: bowerbird apply")
-
-
-def _done(run: RunRecord) -> str:
-    done = sum(step.state == StepState.DONE for step in run.steps)
-    return f"{done}/{len(run.steps)}"
+            screen.show(views.runs(workspace), screen.runs, json=json)
 
 
 @app.command()
 def logs(
     run: Annotated[str, typer.Argument(help="a run, or last")] = "last",
     step: Annotated[str, typer.Argument(help="a step; none: all of them")] = "",
+    json: Json = False,
 ) -> None:
     """What the steps of a run said."""
     with opening.opened() as workspace:
-        record = workspace.ledger.run(workspace.ledger.find(run))
-        if step and step not in {known.id for known in record.steps}:
-            known = ", ".join(known.id for known in record.steps)
-            raise RefError(f"run {record.id} has no step {step}", expected=f"one of: {known}")
-        for known_step in record.steps:
-            path = workspace.journal.log(record.id, known_step.id)
-            if step in ("", known_step.id) and path.exists():
-                sys.stdout.write(path.read_text())
+        from bowerbird.workspace import views
+
+        screen.show(views.logs(workspace, run, step), screen.logs, json=json)
 
 
 @app.command()
 def cancel(run: Annotated[str, typer.Argument(help="a run, or last")], json: Json = False) -> None:
     """Cancel a run: when this returns, none of its steps can commit any more."""
     with opening.opened() as workspace:
-        record = workspace.cancel(workspace.ledger.find(run))
-        screen.as_json(record) if json else screen.run(record)
+        from bowerbird.workspace import views
+
+        cancelled = workspace.cancel(workspace.ledger.find(run))
+        screen.show(views.view(workspace, cancelled), screen.run, json=json)
 
 
 @app.command()
@@ -211,11 +177,11 @@ def rollback(
     with opening.opened(listeners=[progress]) as workspace:
         made: Plan = workspace.plan_rollback(ref, to or None, tuple(cell or ("*",)))
         if dry_run:
-            screen.as_json(made) if json else screen.plan(made)
+            screen.show(made, screen.plan, json=json)
             return
         with progress, interruptible() as stop:
             record = workspace.apply(made, stop)
-    _report(record, json)
+        report(workspace, record, json=json)
 
 
 @app.command()
@@ -224,23 +190,19 @@ def why(
     json: Json = False,
 ) -> None:
     """Walk back from what is live to the source snapshots it was made from."""
-    from bowerbird.cli.reasons import show_item, show_reason
+    from bowerbird.cli.reasons import ItemReason, show_item, show_reason
+    from bowerbird.workspace import views
     from bowerbird.workspace.why import why as reason_of
 
     with opening.opened() as workspace:
         ref, _, item = of.partition("#")
         if ":" not in ref:
-            record = workspace.ledger.run(workspace.ledger.find(ref))
-            screen.as_json(record.plan) if json else screen.explained(record.plan)
-            return
-        shown = _feed_item(workspace, ref, item) if item else None
-        found = reason_of(workspace, ref)
-        if json:
-            screen.as_json({"item": shown, "reason": found} if item else found)
-            return
-        if shown is not None:
-            show_item(shown)
-        show_reason(found)
+            screen.show(views.run(workspace, ref).plan, screen.explained, json=json)
+        elif item:
+            asked = _feed_item(workspace, ref, item)
+            screen.show(ItemReason(asked, reason_of(workspace, ref)), show_item, json=json)
+        else:
+            screen.show(reason_of(workspace, ref), show_reason, json=json)
 
 
 def _feed_item(workspace: Workspace, ref: str, item: str) -> PageItem:
@@ -259,17 +221,11 @@ def _feed_item(workspace: Workspace, ref: str, item: str) -> PageItem:
 @app.command()
 def config(json: Json = False) -> None:
     """Every setting, its value and where it came from."""
-    loaded = opening.settings()
-    if json:
-        screen.as_json(loaded)
-        return
-    screen.out.print(f"project {loaded.project}, environment {loaded.environment}", markup=False)
-    rows = [[o.name, str(o.value), o.origin, o.description] for o in loaded.origins]
-    screen.table("", ["setting", "value", "from", "what it is"], rows)
+    screen.show(opening.settings(), screen.settings, json=json)
 
 
 @app.command()
-def schema() -> None:
+def schema(json: Json = True) -> None:  # noqa: ARG001 - it is JSON in any case
     """The JSON Schema of every kind of spec, for editors."""
     from bowerbird.core.codec import json_schema
     from bowerbird.rooms import registry
@@ -278,10 +234,20 @@ def schema() -> None:
 
 
 @app.command()
-def migrate() -> None:
+def migrate(json: Json = False) -> None:
     """Bring the metadata database up to this version (SQLite does it by itself)."""
-    from bowerbird.core.clock import SystemClock
-    from bowerbird.workspace.database import Database
+    from bowerbird.workspace.database import migrated
 
-    Database(opening.settings().home().metadata, SystemClock(), migrate=True).close()
-    screen.out.print("the metadata database is up to date")
+    screen.show(migrated(opening.settings().home().metadata), screen.migrated, json=json)
+
+
+class Version(msgspec.Struct, frozen=True):
+    """Which Bowerbird this is."""
+
+    version: str
+
+
+@app.command()
+def version(json: Json = False) -> None:
+    """Print the version."""
+    screen.show(Version(__version__), lambda it: screen.out.print(it.version), json=json)

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
+import msgspec
 import typer
 
 from bowerbird.cli import opening, screen
-from bowerbird.cli.commands import EXIT_CODES, Json, apply_until_settled
+from bowerbird.cli.commands import Json, apply_until_settled, report
 from bowerbird.cli.main import app
 from bowerbird.core.plans import Allowed
-from bowerbird.core.runs import RunState
+from bowerbird.core.runs import RunRecord, RunState
+
+if TYPE_CHECKING:
+    from bowerbird.workspace.views import RunView
+    from bowerbird.workspace.workspace import Workspace
 
 
 @app.command()
@@ -25,41 +32,70 @@ def demo(
     target = Path(folder)
     fresh = make_demo(target)
     opening.WHERE.project = target.resolve()
-    if not json:
-        screen.out.print(f"{'made' if fresh else 'found'} the project in {folder}")
     progress = screen.ProgressScreen(quiet=json)
     with opening.opened(listeners=[progress]) as workspace:
         if not json:
+            screen.out.print(f"{'made' if fresh else 'found'} the project in {folder}")
             screen.plan(workspace.plan())
         record = apply_until_settled(workspace, Allowed(), progress)
-        if record is None:
-            screen.out.print("nothing to do") if not json else None
-            record = next((r for r in workspace.ledger.runs() if r.state == RunState.DONE), None)
-        elif record.state != RunState.DONE:
-            screen.run(record)
-            raise typer.Exit(EXIT_CODES.get(record.state, 1))
-        elif not json:
-            screen.run(record)
-        from bowerbird.portal.gathering import reached, report_view
-        from bowerbird.portal.report import write_report
+        if record is not None and record.state != RunState.DONE:
+            report(workspace, record, json=json)
+        made = _reported(workspace, record, target / "report")
+    screen.show(made, partial(_show, folder), json=json)
 
-        view = report_view(workspace)
-        page = write_report(view, target / "report")
-    if json:
-        screen.as_json({"report": str(page), "run": record})
-        return
-    for line in reached(view.goals):
+
+class Demo(msgspec.Struct, frozen=True):
+    """What came of the demo: the run that made what is live, the goals, the page of its report."""
+
+    run: RunView | None
+    goals: tuple[str, ...]
+    report: str
+
+
+def _reported(workspace: Workspace, record: RunRecord | None, folder: Path) -> Demo:
+    from bowerbird.portal.gathering import reached, report_view
+    from bowerbird.portal.report import write_report
+    from bowerbird.workspace import views
+
+    shown = report_view(workspace)
+    page = write_report(shown, folder)
+    if record is None:
+        record = next((r for r in workspace.ledger.runs() if r.state == RunState.DONE), None)
+    run = None if record is None else views.view(workspace, record)
+    return Demo(run, tuple(reached(shown.goals)), str(page))
+
+
+def _show(folder: str, shown: Demo) -> None:
+    if shown.run is not None:
+        screen.run(shown.run)
+    for line in shown.goals:
         screen.out.print(line, markup=False)
-    screen.out.print(f"report: {page}\nnext: cd {folder} && bowerbird up", markup=False)
+    screen.out.print(f"report: {shown.report}\nnext: cd {folder} && bowerbird up", markup=False)
 
 
 @app.command()
 def up(
     port: Annotated[int | None, typer.Option(help="of the web server; 0 takes a free one")] = None,
     host: Annotated[str | None, typer.Option(help="address to listen on")] = None,
+    json: Json = False,
 ) -> None:
     """Run the project's services until they are stopped: the loop that applies, and the feed."""
     from bowerbird.workspace.services import run_services
 
     with opening.opened({"port": port, "host": host}) as workspace:
-        run_services(workspace, lambda text: screen.err.print(text, markup=False))
+        run_services(workspace, _say_to_programs if json else _say)
+
+
+class Said(msgspec.Struct, frozen=True):
+    """Something that a service said; one a line, since `up` does not end by itself."""
+
+    at: datetime
+    text: str
+
+
+def _say_to_programs(text: str) -> None:
+    screen.as_json_line(Said(datetime.now(UTC), text))
+
+
+def _say(text: str) -> None:
+    screen.err.print(text, markup=False)

@@ -13,7 +13,6 @@ from typing import Annotated
 
 import typer
 
-from bowerbird import __version__
 from bowerbird.core.errors import BowerbirdError
 
 app = typer.Typer(
@@ -38,12 +37,6 @@ def _before(
     WHERE.environment = environment or None
 
 
-@app.command()
-def version() -> None:
-    """Print the version."""
-    print(__version__)
-
-
 # Typer brings a Click of its own: the root of its errors has no public name.
 _USAGE: type[typer.BadParameter] = next(
     kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException"
@@ -55,9 +48,9 @@ INTERRUPTED = 130
 
 def main() -> None:
     """The entry point: no traceback reaches a person for a mistake of theirs."""
-    from bowerbird.cli import commands, commands_demo  # noqa: F401 - they add to `app`
-
     try:
+        from bowerbird.cli import commands, commands_demo  # noqa: F401 - they add to `app`
+
         code = app(standalone_mode=False)
         sys.stdout.flush()  # here, where a reader that is gone is understood
     except BowerbirdError as error:

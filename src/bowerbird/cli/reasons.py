@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import msgspec
 from rich.text import Text
 from rich.tree import Tree
 
 from bowerbird.cli.screen import ago, out
 from bowerbird.discovery.serving.page import PageItem
 from bowerbird.workspace.why import Reason
+
+
+class ItemReason(msgspec.Struct, frozen=True):
+    """Why an item is on a feed's page, and what that feed was made from."""
+
+    item: PageItem
+    reason: Reason
 
 
 def show_reason(reason: Reason) -> None:
@@ -17,9 +25,10 @@ def show_reason(reason: Reason) -> None:
     out.print(tree)
 
 
-def show_item(item: PageItem) -> None:
-    """Print why an item is on a page: its reasons, the sources that proposed it, its score."""
-    product = item.product
+def show_item(shown: ItemReason) -> None:
+    """Print why an item is on a page: its reasons, the sources that proposed it, its score; then
+    the walk back."""
+    item, product = shown.item, shown.item.product
     out.print(
         Text.assemble((product.name, "bold"), f"  {product.department}, place {item.position}")
     )
@@ -28,6 +37,7 @@ def show_item(item: PageItem) -> None:
     sources = ", ".join(f"{one.source} {one.score:.3g}" for one in item.sources)
     score = "" if item.score is None else f"score {item.score:.3f}; "
     out.print(Text(f"  {score}proposed by {sources}", style="dim"))
+    show_reason(shown.reason)
 
 
 def _grow(tree: Tree, reason: Reason) -> None:

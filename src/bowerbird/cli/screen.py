@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 from rich.console import Console
@@ -18,6 +19,13 @@ from bowerbird.core.engine import Event
 from bowerbird.core.errors import BowerbirdError
 from bowerbird.core.plans import Cost, Pinned, Plan, Step
 from bowerbird.core.runs import RunRecord, StepRecord, StepState
+from bowerbird.core.targets import History
+
+if TYPE_CHECKING:
+    from bowerbird.workspace.database import Migrated
+    from bowerbird.workspace.new import Made
+    from bowerbird.workspace.settings import Loaded
+    from bowerbird.workspace.views import Logs, RunView
 
 
 class Screen(Console):
@@ -49,11 +57,25 @@ _COLOURS = {
 }
 
 
+Shown = TypeVar("Shown")
+
+
+def show(view: Shown, for_people: Callable[[Shown], None], *, json: bool) -> None:
+    """A view: the same value, for programs or for people."""
+    as_json(view) if json else for_people(view)
+
+
 def as_json(value: Any) -> None:
     """A view, for programs."""
     # What is loaded when it is looked at (cells) is a Mapping, and msgspec knows only dict.
     content = msgspec.json.encode(value, enc_hook=dict)
     sys.stdout.write(msgspec.json.format(content, indent=2).decode() + "\n")
+
+
+def as_json_line(value: Any) -> None:
+    """One of many values, for programs that read them as they come."""
+    sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
+    sys.stdout.flush()
 
 
 def error(raised: BowerbirdError) -> None:
@@ -64,6 +86,29 @@ def error(raised: BowerbirdError) -> None:
         err.print(Text("  expected: ", style="dim"), Text(raised.expected), sep="")
     if raised.fix:
         err.print(Text("  try: ", style="dim"), Text(raised.fix, style="bold"), sep="")
+
+
+def made(shown: Made) -> None:
+    """A new project."""
+    for path in shown.made:
+        out.print(f"made {path}", markup=False)
+    for path in shown.kept:
+        out.print(f"kept {path}", markup=False)
+    out.print("next: declare specs in specs/, then: bowerbird plan")
+
+
+def settings(shown: Loaded) -> None:
+    """Every setting and where it came from."""
+    out.print(f"project {shown.project}, environment {shown.environment}", markup=False)
+    rows = [[o.name, str(o.value), o.origin, o.description] for o in shown.origins]
+    table("", ["setting", "value", "from", "what it is"], rows)
+
+
+def migrated(shown: Migrated) -> None:
+    """A database that is up to date, and whether it was."""
+    if shown.before != shown.now:
+        out.print(f"migrated from version {shown.before or 'none'} to {shown.now}", markup=False)
+    out.print("the metadata database is up to date")
 
 
 def plan(shown: Plan) -> None:
@@ -134,14 +179,44 @@ def size(count: float) -> str:
     raise AssertionError("unreachable: the last unit returns")
 
 
-def run(record: RunRecord) -> None:
+def runs(shown: Sequence[RunView]) -> None:
+    """Runs, newest first: a line each."""
+    rows = [[run.id, run.stands, ago(run.created), run.principal, _done(run)] for run in shown]
+    table("", ["run", "state", "started", "by", "steps"], rows)
+    if not rows:
+        out.print("no runs yet; try: bowerbird apply")
+    if any(run.cut_off for run in shown):
+        out.print(f"cut off: {_GONE}")
+
+
+def _done(run: RunRecord) -> str:
+    done = sum(step.state == StepState.DONE for step in run.steps)
+    return f"{done}/{len(run.steps)}"
+
+
+def run(shown: RunView) -> None:
     """A run: a line a step."""
-    state = Text(str(record.state), style="bold")
-    out.print(
-        "run ", Text(record.id, style="bold"), " is ", state, f"  ({record.principal})", sep=""
-    )
-    for step in record.steps:
-        out.print(_step_line(record.plan.step(step.id), step))
+    state = Text(shown.stands, style="bold")
+    out.print("run ", Text(shown.id, style="bold"), " is ", state, f"  ({shown.principal})", sep="")
+    for step in shown.steps:
+        out.print(_step_line(shown.plan.step(step.id), step))
+    if shown.cut_off:
+        out.print(_GONE)
+
+
+def outcome(shown: RunView | None) -> None:
+    """How a run ended; where it failed, what to look at."""
+    if shown is None:
+        out.print("nothing to do")
+        return
+    run(shown)
+    for step in shown.steps:
+        if step.state == StepState.FAILED:
+            err.print(f"\n{step.id} failed:\n{step.error}", markup=False)
+            err.print(f"  log: bowerbird logs {shown.id[:13]} {step.id}", markup=False)
+
+
+_GONE = "its process is gone; `bowerbird apply` goes on"
 
 
 def _step_line(step: Step, record: StepRecord) -> Text:
@@ -170,6 +245,21 @@ def figures(results: dict[str, Any]) -> str:
     if results.get("peak_bytes"):
         parts.append(f"peak {size(results['peak_bytes'])}")
     return ", ".join(parts)
+
+
+def versions(ref: str, shown: History) -> None:
+    """The versions of a target, newest first."""
+    rows = [
+        [e.version, e.token or e.author, "burnt" if e.burnt else ", ".join(e.changed)]
+        for e in shown.entries
+    ]
+    table(ref, ["version", "by", "changed"], rows)
+
+
+def logs(shown: Logs) -> None:
+    """Logs, as they were written."""
+    for step in shown.steps:
+        sys.stdout.writelines(f"{line}\n" for line in step.lines)
 
 
 def table(title: str, columns: list[str], rows: list[list[str]]) -> None:

@@ -16,7 +16,7 @@ import msgspec
 import yaml
 
 from bowerbird.core.errors import RefError, SpecError
-from bowerbird.core.specs import METADATA, Spec
+from bowerbird.core.specs import METADATA, Spec, said
 
 API_VERSION = "bowerbird/v1"
 
@@ -71,7 +71,7 @@ def decode(envelope: Any, kinds: Kinds, where: str = "spec") -> Spec:
     try:
         spec.check()
     except SpecError as error:
-        error.where = f"{where}: {error.where}" if error.where else where
+        error.within(where)
         raise
     return spec
 
@@ -187,8 +187,8 @@ def _explained(
     error: msgspec.ValidationError, kind: type[Spec], metadata: Mapping[str, Any], where: str
 ) -> SpecError:
     """msgspec's message, its path turned into the path that the file has."""
-    problem, _, at = str(error).partition(" - at `$")
-    path = at.rstrip("`").lstrip(".")
+    problem, path = said(error)
+    path = path.lstrip(".")
     field = path.partition(".")[0].partition("[")[0]
     side = "metadata" if field in metadata else "spec"
     expected = None
@@ -198,7 +198,7 @@ def _explained(
     elif "missing required field" in problem:
         side = "metadata" if re.search(rf"`({'|'.join(METADATA)})`", problem) else "spec"
     return SpecError(
-        problem[:1].lower() + problem[1:],
+        problem,
         where=f"{where}: {side}{'.' + path if path else ''}",
         expected=expected,
     )

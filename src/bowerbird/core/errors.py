@@ -56,6 +56,10 @@ class BowerbirdError(Exception):
         self.expected = expected
         self.fix = fix
 
+    def within(self, place: str) -> None:
+        """Say the place around the one that it names already."""
+        self.where = f"{place}: {self.where}" if self.where else place
+
     def __str__(self) -> str:
         head = f"{self.where}: {self.problem}" if self.where else self.problem
         tail = [f"  expected: {self.expected}"] if self.expected else []

@@ -14,12 +14,13 @@ and in YAML, with the same field names::
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any, ClassVar, TypeVar
 
 import msgspec
 
-from bowerbird.core.errors import FunctionError
+from bowerbird.core.errors import FunctionError, RefError, SpecError
 from bowerbird.core.refs import Ref, kind_of
 
 METADATA = ("name", "owner", "description", "tags")
@@ -42,12 +43,10 @@ class Spec(Named, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_
     tags: dict[str, str] = {}
 
     def __post_init__(self) -> None:
+        for field, wanted in _types(type(self)).items():
+            value = _as_declared(_by_name(getattr(self, field)), wanted, self, field)
+            msgspec.structs.force_setattr(self, field, value)
         Ref.of(kind_of(type(self).__name__), self.name)
-        for field in self.__struct_fields__:
-            value = getattr(self, field)
-            named = _by_name(value)
-            if named is not value:
-                msgspec.structs.force_setattr(self, field, named)
 
     @property
     def ref(self) -> Ref:
@@ -59,6 +58,47 @@ class Spec(Named, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_
 
     def check(self) -> None:
         """Raise `SpecError` where fields that decode contradict each other."""
+
+
+Wanted = TypeVar("Wanted", bound=Spec)
+
+
+def of_kind(specs: Mapping[str, Spec], ref: str, kind: type[Wanted]) -> Wanted:
+    """The spec at a ref, for whom only one kind will do. Raises `RefError` if it is another."""
+    found = specs[ref]
+    if not isinstance(found, kind):
+        raise RefError(
+            f"{ref} is a {type(found).__name__}, not a {kind.__name__}",
+            expected=f"the ref of a {kind.__name__}, as in {kind_of(kind.__name__)}:namespace/name",
+        )
+    return found
+
+
+@cache
+def _types(kind: type[Spec]) -> dict[str, Any]:
+    """Field -> its type: to look it up takes longer than all else that a spec does."""
+    return {field.name: field.type for field in msgspec.structs.fields(kind)}
+
+
+def _as_declared(value: Any, wanted: Any, spec: Spec, field: str) -> Any:
+    """The value that the same field has when it comes from YAML: 1 is 1.0 where a float is
+    declared, and a list is a tuple where one is; else the two would not mean the same."""
+    where = f"{kind_of(type(spec).__name__)}:{spec.name}: {field}"
+    try:
+        return msgspec.convert(msgspec.to_builtins(value), wanted)
+    except msgspec.ValidationError as error:
+        problem, path = said(error)
+        raise SpecError(problem, where=where + path) from None
+    except TypeError as error:  # what is no data at all: an instance of somebody's class
+        raise SpecError(
+            f"{error}", where=where, expected="values that YAML can hold as well"
+        ) from None
+
+
+def said(error: msgspec.ValidationError) -> tuple[str, str]:
+    """What msgspec found wrong, and the path to it: ``("expected `str`, got `int`", ".a[0]")``."""
+    problem, _, at = str(error).partition(" - at `$")
+    return problem[:1].lower() + problem[1:], at.rstrip("`")
 
 
 def _by_name(value: Any) -> Any:

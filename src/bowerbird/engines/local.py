@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import enum
 import sys
-from collections.abc import Callable, Generator, Iterable
 
-from bowerbird.core.engine import Cancel, Event, Outcome, Setup, Task
-from bowerbird.core.errors import UserError
-from bowerbird.engines import runs
 from bowerbird.engines.pool import Kind, Pool
+from bowerbird.engines.runs import PoolEngine
 
 
 class Isolation(enum.Enum):
@@ -22,7 +19,7 @@ class Isolation(enum.Enum):
     """Nothing. A task can be stopped, can die, can eat memory, and only it ends."""
 
 
-class LocalEngine:
+class LocalEngine(PoolEngine):
     """Runs tasks in `workers` threads or processes of this machine.
 
     A task takes as many workers' places as its `resources.cpus`, rounded up; one that asks for more
@@ -30,7 +27,6 @@ class LocalEngine:
     disk is seen by a new engine, not by this one.
 
     paths: put before `sys.path` for the tasks: a user's project.
-    max_in_flight: tasks taken whose outcome was not yet handed out; four a worker by default.
     """
 
     def __init__(
@@ -41,36 +37,13 @@ class LocalEngine:
         paths: tuple[str, ...] = (),
         max_in_flight: int | None = None,
     ) -> None:
-        if workers < 1:
-            raise UserError(f"an engine with {workers} workers runs nothing", expected="1 or more")
-        self.name = f"local ({workers} {isolation.value})"
-        self._max_in_flight = max_in_flight or 4 * workers
+        pool = Pool(_kind(isolation, paths), workers)
+        super().__init__(f"local ({workers} {isolation.value})", pool, max_in_flight)
         self._added = _importable_here(paths) if isolation is Isolation.THREADS else ()
-        self._pool = Pool(_kind(isolation, paths), workers)
-
-    def run(
-        self,
-        tasks: Iterable[Task],
-        *,
-        setup: Setup | None = None,
-        gang: int = 1,
-        cancel: Cancel | None = None,
-        on_event: Callable[[Event], None] | None = None,
-    ) -> Generator[Outcome, None, None]:
-        """One outcome a task, as they end."""
-        return runs.start(
-            self._pool,
-            tasks,
-            setup=setup,
-            gang=gang,
-            cancel=cancel,
-            on_event=on_event,
-            max_in_flight=self._max_in_flight,
-        )
 
     def close(self) -> None:
         """Stop what runs and end the workers. May be called again."""
-        self._pool.close()
+        super().close()
         for entry in self._added:
             if entry in sys.path:
                 sys.path.remove(entry)

@@ -251,6 +251,8 @@ class Pool:
     """
 
     def __init__(self, kind: Kind, slots: int, idle_seconds: float | None = None) -> None:
+        if slots < 1:
+            raise UserError(f"an engine with {slots} workers runs nothing", expected="1 or more")
         self.kind = kind
         self.slots = slots
         self.idle_seconds = idle_seconds

@@ -22,7 +22,7 @@ from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from bowerbird.core.engine import Event, Outcome, Resources, Setup, Task
+from bowerbird.core.engine import Event, Outcome, Resources, Task
 from bowerbird.core.errors import UserError
 from bowerbird.engines import frames
 from bowerbird.engines.calls import (
@@ -231,17 +231,13 @@ class Processes:
     """The kind of worker that `LocalEngine(isolation=PROCESSES)` has."""
 
     stoppable: ClassVar[bool] = True
+    pack = staticmethod(packed_task)
+    pack_setup = staticmethod(packed_setup)
 
     def __init__(self, paths: tuple[str, ...]) -> None:
         if os.name != "posix":
             raise UserError("worker processes need Linux or macOS", fix="use threads, or WSL")
         self._paths = paths
-
-    def pack(self, task: Task) -> bytes:
-        return packed_task(task)
-
-    def pack_setup(self, setup: Setup) -> bytes:
-        return packed_setup(setup)
 
     def fit(self, resources: Resources) -> Hashable:
         return None

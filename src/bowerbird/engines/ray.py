@@ -23,13 +23,12 @@ import queue
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from bowerbird.core.engine import Cancel, Event, Outcome, Resources, Setup, Task
+from bowerbird.core.engine import Event, Outcome, Resources
 from bowerbird.core.errors import UserError
-from bowerbird.engines import runs
 from bowerbird.engines.calls import (
     Bench,
     Order,
@@ -41,6 +40,7 @@ from bowerbird.engines.calls import (
     unpacked,
 )
 from bowerbird.engines.pool import Lost, Packed, Pool
+from bowerbird.engines.runs import PoolEngine
 
 log = logging.getLogger("bowerbird.engines")
 
@@ -52,7 +52,7 @@ _LOOK_SECONDS = 0.2
 _SAY_SECONDS = 30.0
 
 
-class RayEngine:
+class RayEngine(PoolEngine):
     """Runs tasks in actors of Ray.
 
     address: of a cluster ("auto", "host:6379", "ray://host:10001"); None starts Ray here, quietly.
@@ -61,7 +61,6 @@ class RayEngine:
     paths: folders whose modules tasks can import. On a cluster they are uploaded when the
       connection is made; on this machine they are read where they are.
     idle_seconds: an unused actor gives its place back to the cluster after that long.
-    max_in_flight: tasks taken whose outcome was not yet handed out; four a worker by default.
     """
 
     def __init__(
@@ -73,37 +72,14 @@ class RayEngine:
         idle_seconds: float | None = 60.0,
         max_in_flight: int | None = None,
     ) -> None:
-        if workers < 1:
-            raise UserError(f"an engine with {workers} workers runs nothing", expected="1 or more")
-        self.name = f"ray ({workers} actors)"
-        self._max_in_flight = max_in_flight or 4 * workers
-        self._open = True
+        pool = Pool(Actors(paths), workers, idle_seconds)
+        super().__init__(f"ray ({workers} actors)", pool, max_in_flight)
         _connection.open(address, workers, paths)
-        self._pool = Pool(Actors(paths), workers, idle_seconds)
-
-    def run(
-        self,
-        tasks: Iterable[Task],
-        *,
-        setup: Setup | None = None,
-        gang: int = 1,
-        cancel: Cancel | None = None,
-        on_event: Callable[[Event], None] | None = None,
-    ) -> Generator[Outcome, None, None]:
-        """One outcome a task, as they end."""
-        return runs.start(
-            self._pool,
-            tasks,
-            setup=setup,
-            gang=gang,
-            cancel=cancel,
-            on_event=on_event,
-            max_in_flight=self._max_in_flight,
-        )
+        self._open = True
 
     def close(self) -> None:
         """Stop what runs, end the actors; the last engine ends the Ray that an engine started."""
-        self._pool.close()
+        super().close()
         if self._open:
             self._open = False
             _connection.close()
@@ -372,15 +348,11 @@ class Actors:
     """The kind of worker that `RayEngine` has."""
 
     stoppable: ClassVar[bool] = True
+    pack = staticmethod(packed_task)
+    pack_setup = staticmethod(packed_setup)
 
     def __init__(self, paths: tuple[str, ...]) -> None:
         self._paths = paths
-
-    def pack(self, task: Task) -> bytes:
-        return packed_task(task)
-
-    def pack_setup(self, setup: Setup) -> bytes:
-        return packed_setup(setup)
 
     def fit(self, resources: Resources) -> Hashable:
         return resources

@@ -1,4 +1,7 @@
-"""One `run`, seen from the thread that iterates: feed the pool, hear it, hand out outcomes."""
+"""What every engine that has a pool does: `run`, seen from the thread that iterates.
+
+It feeds the pool, hears it, and hands out outcomes.
+"""
 
 from __future__ import annotations
 
@@ -14,28 +17,42 @@ from bowerbird.engines.pool import Pool, Run
 ASK_SECONDS = 0.1
 
 
-def start(
-    pool: Pool,
-    tasks: Iterable[Task],
-    *,
-    setup: Setup | None,
-    gang: int,
-    cancel: Cancel | None,
-    on_event: Callable[[Event], None] | None,
-    max_in_flight: int,
-) -> Generator[Outcome, None, None]:
-    """Check what can be checked now, then iterate."""
-    pool.refuse_if_closed()
-    if gang < 1:
-        raise UserError(f"a gang of {gang} is no gang", expected="1 or more")
-    if gang > pool.slots:
-        raise UserError(
-            f"a gang of {gang} does not fit {pool.slots} workers",
-            expected="as many workers as tasks that start together",
-            fix=f"give the engine {gang} workers or more, or make the gang smaller",
-        )
-    feed = _Feed(pool, iter(tasks), gang, max(max_in_flight, gang), cancel)
-    return _iterate(feed, setup, on_event)
+class PoolEngine:
+    """Runs tasks on a pool of workers; what the workers are is its subclasses' to say.
+
+    max_in_flight: tasks taken whose outcome was not yet handed out; four a worker by default.
+    """
+
+    def __init__(self, name: str, pool: Pool, max_in_flight: int | None) -> None:
+        self.name = name
+        self._pool = pool
+        self._max_in_flight = max_in_flight or 4 * pool.slots
+
+    def run(
+        self,
+        tasks: Iterable[Task],
+        *,
+        setup: Setup | None = None,
+        gang: int = 1,
+        cancel: Cancel | None = None,
+        on_event: Callable[[Event], None] | None = None,
+    ) -> Generator[Outcome, None, None]:
+        """One outcome a task, as they end. Checks what can be checked before it iterates."""
+        self._pool.refuse_if_closed()
+        if gang < 1:
+            raise UserError(f"a gang of {gang} is no gang", expected="1 or more")
+        if gang > self._pool.slots:
+            raise UserError(
+                f"a gang of {gang} does not fit {self._pool.slots} workers",
+                expected="as many workers as tasks that start together",
+                fix=f"give the engine {gang} workers or more, or make the gang smaller",
+            )
+        limit = max(self._max_in_flight, gang)
+        return _iterate(_Feed(self._pool, iter(tasks), gang, limit, cancel), setup, on_event)
+
+    def close(self) -> None:
+        """Stop what runs and end the workers. May be called again."""
+        self._pool.close()
 
 
 def _iterate(

@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError, NoSuchModuleError, SQLAlchemyError
@@ -28,6 +29,7 @@ from bowerbird.core.errors import (
     UnavailableError,
     WorkspaceError,
 )
+from bowerbird.workspace.schema import VERSION, VERSIONS
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _START_LOCK = 0x626F776572  # an arbitrary number that no other program locks
@@ -39,6 +41,13 @@ def to_micros(moment: datetime) -> int:
 
 def from_micros(micros: int) -> datetime:
     return _EPOCH + timedelta(microseconds=micros)
+
+
+class Migrated(msgspec.Struct, frozen=True):
+    """The version that a database had before it was opened (None: it was new), and has now."""
+
+    before: str | None
+    now: str
 
 
 class Database:
@@ -102,25 +111,25 @@ class Database:
     # -- versions ----------------------------------------------------------------------------
 
     def _check_version(self, migrate: bool) -> None:
-        from alembic.migration import MigrationContext
+        with self.read() as connection:
+            exists = sa.inspect(connection).has_table(VERSIONS.name)
+            present = connection.execute(sa.select(VERSIONS)).scalar() if exists else None
+        self.migrated = Migrated(before=present, now=VERSION)
+        if present == VERSION:
+            return
         from alembic.script import ScriptDirectory
 
         scripts = ScriptDirectory.from_config(_alembic(None))
-        newest = scripts.get_current_head()
-        with self.read() as connection:
-            present = MigrationContext.configure(connection).get_current_revision()
-        if present == newest:
-            return
         known = {script.revision for script in scripts.walk_revisions()}
         if present is not None and present not in known:
             raise NewerWorkspaceError(
                 f"the metadata database is of version {present}, which is not known here",
-                expected=f"{newest} or before",
+                expected=f"{VERSION} or before",
                 fix="install a newer Bowerbird; this one must not write there",
             )
         if not migrate:
             raise WorkspaceError(
-                f"the metadata database is of version {present or 'none'}, this is {newest}",
+                f"the metadata database is of version {present or 'none'}, this is {VERSION}",
                 expected="a database that was migrated on purpose",
                 fix="bowerbird migrate",
             )
@@ -135,6 +144,13 @@ class Database:
         with self.write() as connection:
             self.alone(connection)
             command.upgrade(_alembic(connection), "head")
+
+
+def migrated(url: str) -> Migrated:
+    """Bring the database at a URL up to this version, whichever kind it is."""
+    database = Database(url, SystemClock(), migrate=True)
+    database.close()
+    return database.migrated
 
 
 @cache

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
+
 from bowerbird.core.errors import UserError
 from bowerbird.workspace.settings import FILE
 
@@ -30,21 +32,29 @@ _SPECS = '''\
 '''
 
 
-def make_project(folder: Path) -> list[Path]:
-    """Write a new project's files; returns them. Refuses to write over one that is there."""
+class Made(msgspec.Struct, frozen=True):
+    """A new project's files: those that were written, and those that were there and are kept."""
+
+    made: tuple[str, ...]
+    kept: tuple[str, ...] = ()
+
+
+def make_project(folder: Path) -> Made:
+    """Write a new project's files. Refuses to write over a project that is there."""
     if (folder / FILE).exists():
         raise UserError(
             f"{folder / FILE} is there already",
             expected="a folder without a project",
             fix="bowerbird plan",
         )
-    made = {
+    files = {
         folder / FILE: _SETTINGS,
         folder / "specs" / "tables.py": _SPECS,
         folder / ".gitignore": ".bowerbird/\n__pycache__/\n",
     }
-    for path, content in made.items():
+    kept = tuple(str(path) for path in files if path.exists())
+    for path, content in files.items():
         path.parent.mkdir(parents=True, exist_ok=True)
-        if not path.exists():
+        if str(path) not in kept:
             path.write_text(content)
-    return list(made)
+    return Made(tuple(str(path) for path in files if str(path) not in kept), kept)

@@ -11,6 +11,7 @@ import importlib.util
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import msgspec
@@ -52,6 +53,7 @@ def load_specs(project: Path, folder: str, kinds: Kinds) -> dict[str, Declared]:
             )
         found.setdefault(ref, declared)
     _check_refs(found)
+    _check_order(found)
     return found
 
 
@@ -85,7 +87,7 @@ def _from_python(project: Path, root: Path) -> Iterable[Declared]:
         try:
             module = importlib.import_module(name)
         except BowerbirdError as error:
-            error.where = error.where or f"{path.relative_to(project)}{_line(error, path)}"
+            error.within(f"{path.relative_to(project)}{_line(error, path)}")
             raise
         except (Exception, SystemExit) as error:
             raise SpecError(
@@ -118,17 +120,11 @@ def _line(error: BaseException, path: Path) -> str:
 
 
 def _checked(spec: Spec, where: str) -> Spec:
-    """A spec made in Python, held to the same strictness as one from YAML."""
+    """A spec made in Python, checked as one from YAML is."""
     try:
-        msgspec.convert(msgspec.to_builtins(spec), type(spec), strict=True)
         spec.check()
-    except msgspec.ValidationError as error:
-        problem, _, at = str(error).partition(" - at `$")
-        raise SpecError(
-            problem[:1].lower() + problem[1:], where=f"{where}{at.rstrip('`')}"
-        ) from None
     except BowerbirdError as error:
-        error.where = f"{where}: {error.where}" if error.where else where
+        error.within(where)
         raise
     return spec
 
@@ -151,7 +147,7 @@ def _check_refs(found: dict[str, Declared]) -> None:
             try:
                 Ref.parse(ref)
             except RefError as error:
-                error.where = where
+                error.within(where)
                 raise
             if ref not in found:
                 near = difflib.get_close_matches(ref, found, n=1)
@@ -160,3 +156,18 @@ def _check_refs(found: dict[str, Declared]) -> None:
                     where=where,
                     expected=f"{near[0]}?" if near else "the ref of a spec of this project",
                 )
+
+
+def _check_order(found: dict[str, Declared]) -> None:
+    """Plans would find a circle too, but only of what is made, and without the places."""
+    reads = {ref: declared.spec.refs().values() for ref, declared in found.items()}
+    try:
+        TopologicalSorter(reads).prepare()
+    except CycleError as error:
+        circle = [*reversed(error.args[1])]
+        raise PlanError(
+            f"specs read each other in a circle: {' → '.join(circle)}",
+            where=" and ".join(dict.fromkeys(found[ref].where for ref in circle)),
+            expected="an order in which each is made from what was made before",
+            fix="take one of these references out",
+        ) from None

@@ -9,6 +9,13 @@ import sqlalchemy as sa
 
 METADATA = sa.MetaData()
 
+VERSION = "0001"
+"""The newest of `migrations/`: so that opening a database that has it need not load Alembic, which
+takes as long as all else that a short command does."""
+
+VERSIONS = sa.table("alembic_version", sa.column("version_num"))
+"""Alembic's own table; it is never made from here."""
+
 RUNS = sa.Table(
     "runs",
     METADATA,

@@ -18,6 +18,7 @@ from typing import Annotated, Any
 import msgspec
 
 from bowerbird.core.errors import SettingsError
+from bowerbird.core.specs import said
 from bowerbird.core.steps import Home
 
 FILE = "bowerbird.toml"
@@ -146,11 +147,9 @@ def _layered(
     try:
         settings = msgspec.convert(merged, Settings, strict=False)
     except msgspec.ValidationError as error:
-        problem, _, at = str(error).partition(" - at `$.")
-        field = at.rstrip("`")
-        raise SettingsError(
-            f"{field}: {problem[:1].lower()}{problem[1:]}", where=came.get(field, path)
-        ) from None
+        problem, at = said(error)
+        field = at.lstrip(".")
+        raise SettingsError(f"{field}: {problem}", where=came.get(field, path)) from None
     hints = msgspec.inspect.type_info(Settings).fields  # type: ignore[attr-defined]
     origins = tuple(
         Origin(f.name, getattr(settings, f.name), came.get(f.name, "default"), _described(f.type))

@@ -10,7 +10,6 @@ import msgspec
 from bowerbird.core.errors import RefError
 from bowerbird.core.meaning import Tree
 from bowerbird.core.runs import RunRecord
-from bowerbird.core.targets import History
 from bowerbird.workspace.workspace import Workspace
 
 
@@ -33,11 +32,7 @@ class Reason(msgspec.Struct, frozen=True):
 
 def why(workspace: Workspace, ref: str) -> Reason:
     """Walk back from what is live at `ref`."""
-    kind = workspace.step_kind_of(ref)
-    target = workspace.registry.target(
-        workspace.registry.step_kind(kind).target, workspace.home, workspace.clock, ref
-    )
-    history: History = target.history()
+    history = workspace.history(ref)
     if history.head is None:
         raise RefError(f"nothing is live at {ref}", fix="bowerbird apply")
     cells = history.cells()

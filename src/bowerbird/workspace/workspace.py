@@ -21,7 +21,7 @@ from bowerbird.core.plans import Allowed, Plan, Want, make_plan
 from bowerbird.core.registry import Registry
 from bowerbird.core.rollback import plan_rollback
 from bowerbird.core.runs import Journal, RunRecord, RunState
-from bowerbird.core.targets import WHOLE, Read, Target, Version
+from bowerbird.core.targets import WHOLE, History, Read, Target, Version
 from bowerbird.workspace.database import Database, open_database
 from bowerbird.workspace.executor import Executor, Ports
 from bowerbird.workspace.heartbeat import beating
@@ -94,7 +94,7 @@ class Workspace:
             try:
                 wants += self.registry.wants(declared.spec, specs)
             except UserError as error:
-                error.where = error.where or f"{declared.where}: {ref}"
+                error.within(f"{declared.where}: {ref}")
                 raise
         return wants
 
@@ -125,9 +125,12 @@ class Workspace:
         kind = self.step_kind_of(ref)
         target = self.registry.step_kind(kind).target
         back = f"{target}.rollback"
-        history = self._target(kind, ref).history()
         version = Version(to) if to else None
-        return plan_rollback(ref, back, history, self.ledger.meanings(), version, cells)
+        return plan_rollback(ref, back, self.history(ref), self.ledger.meanings(), version, cells)
+
+    def history(self, ref: str) -> History:
+        """The versions of one target. Raises `RefError` if no run has made it."""
+        return self._target(self.step_kind_of(ref), ref).history()
 
     def step_kind_of(self, ref: str) -> str:
         """The kind of the last step that wrote a target. Raises `RefError` if none did."""
@@ -171,6 +174,12 @@ class Workspace:
             with suppress(WorkspaceError):
                 self.ledger.give_back(name, me)
 
+    def attended(self, run_id: str) -> bool:
+        """Whether somebody carries the run out, as far as can be known: of another machine, a
+        process counts as alive until its lease has run out."""
+        keeper = self.ledger.keeper(f"run/{run_id}")
+        return keeper is not None and not gone(keeper)
+
     def cancel(self, run_id: str) -> RunRecord:
         """Cancel a run: when this returns, none of its steps can commit any more."""
         return self._executor(None).cancel(run_id)
@@ -179,8 +188,7 @@ class Workspace:
         """The run to go on with, if there is one; runs in the way that nobody is at are ended."""
         targets = {step.target for step in plan.steps}
         for run in self.ledger.open_runs():
-            keeper = self.ledger.keeper(f"run/{run.id}")
-            if keeper is not None and not gone(keeper):
+            if self.attended(run.id):
                 continue
             if run.state == RunState.CANCELLING:
                 self.cancel(run.id)

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Literal
 
 from bowerbird.core.plans import Want
-from bowerbird.core.specs import Spec
+from bowerbird.core.specs import Spec, of_kind
+from bowerbird.data.features.specs import FeatureGroup
 from bowerbird.data.making import want
 
 
@@ -47,5 +48,5 @@ class TrainingSet(Spec, frozen=True, kw_only=True, omit_defaults=True, forbid_un
 
 def wants(spec: TrainingSet, specs: Mapping[str, Spec]) -> tuple[Want, ...]:
     reads = (spec.purchases, spec.products, spec.placements)
-    uses = [specs[ref] for ref in spec.features]
+    uses = [of_kind(specs, ref, FeatureGroup) for ref in spec.features]
     return (want(spec, "samples.build", reads=reads, uses=uses, calls=(spec.function,)),)

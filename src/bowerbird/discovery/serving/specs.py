@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from bowerbird.core.plans import Want
-from bowerbird.core.specs import Spec
+from bowerbird.core.specs import Spec, of_kind
 from bowerbird.data.making import makes_release, want
 
 
@@ -33,9 +33,7 @@ class Feed(Spec, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_f
 def wants(spec: Feed, specs: Mapping[str, Spec]) -> tuple[Want, ...]:
     from bowerbird.learning.training.specs import Model, model_wants
 
-    model = specs[spec.model]
-    if not isinstance(model, Model):
-        raise TypeError(f"{spec.model} is no Model")
+    model = of_kind(specs, spec.model, Model)
     (through,) = model_wants(model, specs)
     tables = [ref for ref in through.reads if ref.startswith("table:")]
     uses = [model, *(specs[ref] for ref in through.others)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from bowerbird.core.plans import Want
-from bowerbird.core.specs import Spec
+from bowerbird.core.specs import Spec, of_kind
 from bowerbird.data.making import makes_release, want
 from bowerbird.data.samples.specs import TrainingSet
 from bowerbird.learning.models.config import History
@@ -79,9 +79,7 @@ def model_wants(spec: Model, specs: Mapping[str, Spec]) -> tuple[Want, ...]:
 
 
 def evaluation_wants(spec: Evaluation, specs: Mapping[str, Spec]) -> tuple[Want, ...]:
-    model = specs[spec.model]
-    if not isinstance(model, Model):
-        raise TypeError(f"{spec.model} is no Model")
+    model = of_kind(specs, spec.model, Model)
     reads, uses = _through(model, specs)
     kept = [ref for ref in reads if not ref.startswith("training_set:")]
     reads = (spec.model, *kept)
@@ -90,9 +88,8 @@ def evaluation_wants(spec: Evaluation, specs: Mapping[str, Spec]) -> tuple[Want,
 
 def _through(model: Model, specs: Mapping[str, Spec]) -> tuple[tuple[str, ...], tuple[Spec, ...]]:
     """What a model reads, its training sets' tables too, and the specs that say how."""
-    training, validation = specs[model.training], specs[model.validation]
-    if not isinstance(training, TrainingSet) or not isinstance(validation, TrainingSet):
-        raise TypeError(f"{model.ref}: training and validation must be training sets")
+    training = of_kind(specs, model.training, TrainingSet)
+    validation = of_kind(specs, model.validation, TrainingSet)
     groups = tuple(specs[ref] for ref in training.features)
     tables = (training.purchases, training.products, training.placements)
     return (model.training, model.validation, *tables), (training, validation, *groups)
