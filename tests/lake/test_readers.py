@@ -131,6 +131,14 @@ def test_polars_leaves_out_files_by_the_filter_of_the_plan(sold: Lake) -> None:
     assert len(plan(sold, SALES.ref, where=where).tasks) < len(plan(sold, SALES.ref).tasks)
 
 
+def test_files_are_not_taken_for_the_table_once_a_schema_was_forgotten(sold: Lake) -> None:
+    found = plan(sold, SALES.ref)
+    metadata: Any = found.table.metadata
+    later = [one.model_copy(update={"schema_id": 3}) for one in metadata.schemas]
+    found.table.metadata = metadata.model_copy(update={"schemas": later})
+    assert not plain_files(found)
+
+
 @pytest.mark.parametrize("make", [deleted, evolved])
 def test_polars_honours_deletes_and_evolution(world: TableWorld, make: Any) -> None:
     rows = make(world)

@@ -75,10 +75,12 @@ class TableLog:
             raise
 
     def _append(self, onto: History, token: Token, change: Change | None) -> Version:
+        from bowerbird.lake.transaction import HouseTransaction
+
         written: Written | None = change.payload if change else None
         table = self._table_at(onto, written.spec if written else None)
         _no_retry(table)
-        tx = table.transaction()
+        tx = HouseTransaction(table)
         new: tuple[DataFile, ...] = ()
         gone: tuple[DataFile, ...] = ()
         if change is not None and written is not None:
@@ -177,7 +179,8 @@ class TableLog:
 
 
 def _told(snapshot: Snapshot) -> dict[str, str]:
-    return snapshot.summary.additional_properties if snapshot.summary else {}
+    # Not by its truth: that counts what the summary holds, for every snapshot of every load.
+    return snapshot.summary.additional_properties if snapshot.summary is not None else {}
 
 
 def _ours(name: str, snapshot: Snapshot, told: dict[str, str]) -> Entry:
