@@ -101,7 +101,7 @@ class Loaded(msgspec.Struct, frozen=True):
             catalog=self.settings.catalog,
             project=self.project,
             state=str(folder / self.settings.state),
-            iceberg=self.settings.iceberg_catalog,
+            iceberg=resolve_secrets(self.settings.iceberg_catalog),
             access=Access(**access),
         )
 
