@@ -73,6 +73,10 @@ class Lake:
         table = self.find(ref)
         if table is not None:
             return str(table.location())
+        return self.place(ref)
+
+    def place(self, ref: Ref | str) -> str:
+        """Where the files of a table that is not there yet will be."""
         namespace, name = identifier(ref).split(".")
         return f"{self.files.root}/{namespace}/{name}"
 
@@ -159,8 +163,7 @@ class Lake:
         if table is None:
             # A drop that died between the row and the files: nobody else writes here meanwhile,
             # because the run that drops holds this target.
-            namespace, last = name.split(".")
-            location = f"{self.files.root}/{namespace}/{last}"
+            location = self.place(name)
             self.files.delete(self.files.under(location))
             self.files.prune(location)
             return False

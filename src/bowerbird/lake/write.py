@@ -67,7 +67,7 @@ def write(lake: Lake, spec: Table, rows: Rows, folder: str, ref: str | None = No
     partition of them a second time.
     """
     name = ref or str(spec.ref)
-    metadata = evolve.planned(lake.find(name), spec, lake.location(name))
+    metadata = evolve.planned(lake.find(name), spec, lake.place(name))
     arrow = schema.arrow_schema(metadata.schema())
     data = gather(str(spec.ref), rows, arrow)
     writer = _Writer(lake.io(), metadata, spec, arrow, folder)
