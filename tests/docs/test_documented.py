@@ -53,7 +53,7 @@ def _settings() -> Iterator[list[str]]:
 
 
 def test_every_variable_is_documented_and_no_other() -> None:
-    named = re.compile(r"BOWERBIRD_[A-Z_]*[A-Z]")
+    named = re.compile(r"BOWERBIRD_[A-Z0-9_]*[A-Z]")
     known = {f"BOWERBIRD_{name.upper()}" for name in Settings.__struct_fields__}
     known |= {faults.VARIABLE, faults.TRACE, "BOWERBIRD_ENVIRONMENT"}
     for_tests = {"BOWERBIRD_SIMULATION_SEED", "BOWERBIRD_SIMULATION_COUNT"}

@@ -1,4 +1,4 @@
-"""A table is a target: on SQLite, and on a real PostgreSQL."""
+"""A table is a target: whatever its catalog is, and wherever its files lie."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import pytest
 from bowerbird.core.steps import Home
 from bowerbird.lake import kept
 from bowerbird.testing.target_conformance import LogConformance
-from tests.lake.world import TableWorld, home_in
+from tests.lake.world import TableWorld, home_in, home_on_rest, home_on_s3, parts_of_its_own
+from tests.seaweed import Seaweed
 
 
 class Tables(LogConformance):
@@ -43,3 +44,21 @@ class TestOnPostgres(Tables):
     @pytest.fixture
     def world(self, postgres_home: Home) -> TableWorld:
         return TableWorld(postgres_home)
+
+
+@pytest.mark.slow
+class TestOnAnObjectStore(LogConformance):
+    """The catalog on SQLite, the files on S3."""
+
+    @pytest.fixture
+    def world(self, tmp_path: Path, seaweed_server: Seaweed) -> TableWorld:
+        return TableWorld(home_on_s3(seaweed_server, str(tmp_path)))
+
+
+@pytest.mark.slow
+class TestOnRest(LogConformance):
+    """A REST catalog and S3, both of one server."""
+
+    @pytest.fixture
+    def world(self, tmp_path: Path, seaweed_server: Seaweed) -> TableWorld:
+        return TableWorld(home_on_rest(seaweed_server, str(tmp_path)), parts_of_its_own())

@@ -265,13 +265,6 @@ def test_dropping_deletes_the_files_and_spares_what_came_after(world: TableWorld
     assert world.rows() == ["new"]
 
 
-@pytest.mark.slow
-def test_eight_processes_lose_nothing_and_double_nothing(world: TableWorld) -> None:
-    from bowerbird.testing.target_conformance import LogConformance
-
-    LogConformance().test_appends_of_several_processes_are_all_there_and_none_twice(world, 8, 10)
-
-
 def test_tables_made_at_once_are_one_table(lake: Lake) -> None:
     from concurrent.futures import ThreadPoolExecutor
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import pyarrow as pa
+from msgspec.structs import replace
 
-from bowerbird.core.steps import Home
+from bowerbird.core.steps import Access, Home
 from bowerbird.core.targets import Change, LogTarget, Token, Version
 from bowerbird.lake import Lake, Table, TableLog, identity, read, write
 from bowerbird.testing.target_conformance import Hurried
+from tests.seaweed import BUCKET, KEY, SECRET, TABLE_BUCKET, Seaweed
 
 PARTS = Table(
     "test/parts",
@@ -27,6 +31,40 @@ def home_in(folder: str, metadata: str = "") -> Home:
         project=folder,
         state=folder,
     )
+
+
+_numbers = itertools.count(1)
+
+
+def home_on_s3(server: Seaweed, folder: str, metadata: str = "") -> Home:
+    """Files in a place of their own on the object store; the catalog in a metadata database."""
+    warehouse = f"s3://{BUCKET}/{Path(folder).name}-{next(_numbers)}"
+    return replace(home_in(folder, metadata), warehouse=warehouse, access=access_to(server))
+
+
+def home_on_rest(server: Seaweed, folder: str) -> Home:
+    """The server's own catalog, which takes tables in its own bucket alone."""
+    return replace(
+        home_in(folder),
+        warehouse=f"s3://{TABLE_BUCKET}",
+        iceberg=f"rest:{server.rest}",
+        access=access_to(server),
+    )
+
+
+def access_to(server: Seaweed) -> Access:
+    return Access(
+        s3_endpoint=server.s3,
+        s3_region="us-east-1",
+        s3_access_key=KEY,
+        s3_secret_key=SECRET,
+        iceberg_credential=f"{KEY}:{SECRET}",
+    )
+
+
+def parts_of_its_own() -> Table:
+    """`PARTS` in a namespace that no other test has: a REST catalog is shared by all tests."""
+    return replace(PARTS, name=f"test{next(_numbers)}/parts")
 
 
 def parts(rows: Mapping[str, Sequence[str]]) -> pa.Table:
@@ -73,5 +111,5 @@ class TableWorld:
         old = [s.snapshot_id for s in table.metadata.snapshots if s.snapshot_id != head]
         table.maintenance.expire_snapshots().by_ids(old).commit()
 
-    def elsewhere(self) -> tuple[str, tuple[Home]]:
-        return "tests.lake.world:TableWorld", (self.home,)
+    def elsewhere(self) -> tuple[str, tuple[Home, Table]]:
+        return "tests.lake.world:TableWorld", (self.home, self.spec)

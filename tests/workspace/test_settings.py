@@ -161,6 +161,36 @@ def test_paths_are_of_the_project_and_not_of_where_one_stands(load: Load, tmp_pa
     assert load('[settings]\nwarehouse = "/data"').home().warehouse == "/data"
 
 
+def test_an_object_store_is_a_warehouse_and_releases_stay_on_a_disk(
+    load: Load, tmp_path: Path
+) -> None:
+    home = load('[settings]\nwarehouse = "s3://lake/shop"').home()
+    assert home.warehouse == "s3://lake/shop"
+    assert home.releases == str(tmp_path / ".bowerbird/state")
+    assert load().home().releases == load().home().warehouse
+
+
+@pytest.mark.parametrize("name", ["s3_secret_key", "iceberg_credential"])
+def test_a_secret_that_stands_in_the_settings_itself_is_refused_and_not_shown(
+    load: Load, name: str
+) -> None:
+    with pytest.raises(SettingsError, match=name) as caught:
+        load(f'[settings]\n{name} = "{SECRET}"')
+    with pytest.raises(SettingsError, match=name) as by_variable:
+        load(variables={f"BOWERBIRD_{name.upper()}": SECRET})
+    assert SECRET not in f"{caught.value} {by_variable.value}"
+
+
+def test_keys_to_an_object_store_are_put_in_and_printed_nowhere(
+    load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("THE_KEY", SECRET)
+    loaded = load('[settings]\ns3_secret_key = "${env:THE_KEY}"\ns3_endpoint = "http://x:1"')
+    home = loaded.home()
+    assert home.access.s3_secret_key == SECRET
+    assert SECRET not in f"{home!r} {home.access!r} {loaded!r}"
+
+
 def test_a_project_is_found_from_any_folder_inside_it(tmp_path: Path) -> None:
     make_project(tmp_path / "shop")
     deep = tmp_path / "shop" / "specs" / "more"

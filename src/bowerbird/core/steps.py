@@ -25,12 +25,29 @@ class TargetKind(StrEnum):
     """The step commits nowhere: it is repeatable, and its kind says so."""
 
 
+class Access(msgspec.Struct, frozen=True):
+    """How to get at an object store and a REST catalog. It holds secrets: its repr shows none.
+
+    Named as the settings are. What is empty is left to the environment, as AWS's tools find it.
+    """
+
+    s3_endpoint: str = ""
+    s3_region: str = ""
+    s3_access_key: str = ""
+    s3_secret_key: str = ""
+    iceberg_credential: str = ""
+
+    def __repr__(self) -> str:
+        return f"Access(s3_endpoint={self.s3_endpoint!r})"
+
+
 class Home(msgspec.Struct, frozen=True):
     """Where a workspace lives, as plain values that travel to tasks: rooms open what they need.
 
     metadata: URL of the metadata database (it may hold a password: never print it).
     warehouse: a folder or an ``s3://`` prefix. catalog: name of the Iceberg catalog.
     project: folder of the user's project, on the path of every worker. state: folder for logs.
+    iceberg: ``rest:URL`` of the Iceberg catalog; empty: it is in the metadata database.
     """
 
     metadata: str
@@ -38,6 +55,13 @@ class Home(msgspec.Struct, frozen=True):
     catalog: str
     project: str
     state: str
+    iceberg: str = ""
+    access: Access = Access()
+
+    @property
+    def releases(self) -> str:
+        """The folder above ``releases/``: readers map the files, so they lie on a disk always."""
+        return self.state if "://" in self.warehouse else self.warehouse
 
     def __repr__(self) -> str:
         return f"Home(warehouse={self.warehouse!r}, project={self.project!r})"

@@ -15,7 +15,8 @@ Importing this loads neither PyIceberg nor Arrow: each function imports what it 
 
 from bowerbird.lake.catalog import Lake, identifier
 from bowerbird.lake.log import TableLog
-from bowerbird.lake.read import duckdb, read, read_batches
+from bowerbird.lake.read import read, read_batches
+from bowerbird.lake.readers import duckdb, polars, ray_dataset, torch_batches
 from bowerbird.lake.rollback import rollback
 from bowerbird.lake.specs import (
     Bucket,
@@ -45,8 +46,11 @@ __all__ = [
     "identifier",
     "identity",
     "month",
+    "polars",
+    "ray_dataset",
     "read",
     "read_batches",
     "rollback",
+    "torch_batches",
     "write",
 ]

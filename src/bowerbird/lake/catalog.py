@@ -1,4 +1,4 @@
-"""Where tables are found: one Iceberg catalog in the workspace's own metadata database."""
+"""Where tables are found: one Iceberg catalog, in the metadata database or behind REST."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ from bowerbird.lake.files import Files
 from bowerbird.lake.specs import Table
 
 if TYPE_CHECKING:
-    from pyiceberg.catalog.sql import SqlCatalog
     from pyiceberg.io import FileIO
     from pyiceberg.table import Table as IcebergTable
+
+    from bowerbird.lake.rest import HouseRestCatalog
+    from bowerbird.lake.sql import HouseCatalog
 
 
 def identifier(ref: Ref | str) -> str:
@@ -38,33 +40,43 @@ class Lake:
 
     def __init__(self, home: Home) -> None:
         self.home = home
-        self.files = Files(home.warehouse)
-        self._catalog: SqlCatalog | None = None
+        self.files = Files(home.warehouse, home.access)
+        self._catalog: HouseCatalog | HouseRestCatalog | None = None
 
     def __repr__(self) -> str:
         return f"Lake({self.home!r})"
 
     @property
-    def catalog(self) -> SqlCatalog:
+    def catalog(self) -> HouseCatalog | HouseRestCatalog:
         if self._catalog is None:
-            from bowerbird.lake.sql import HouseCatalog
-
             with translated("opening the catalog"):
-                self._catalog = HouseCatalog(
-                    self.home.catalog, uri=self.home.metadata, warehouse=self.files.root
-                )
+                self._catalog = self._opened()
         return self._catalog
 
-    def io(self) -> FileIO:
-        from pyiceberg.io import load_file_io
+    def _opened(self) -> HouseCatalog | HouseRestCatalog:
+        home, properties = self.home, self.files.properties
+        if home.iceberg:
+            from bowerbird.lake.rest import open_rest
 
-        return load_file_io(self.catalog.properties, self.files.root)
+            return open_rest(home, self.files.root, properties)
+        from bowerbird.lake.sql import HouseCatalog
+
+        return HouseCatalog(
+            home.catalog, uri=home.metadata, warehouse=self.files.root, **properties
+        )
+
+    def io(self) -> FileIO:
+        return self.files.io()
 
     def location(self, ref: Ref | str) -> str:
         """Where a table's files are, whether it is there yet or not."""
         table = self.find(ref)
         if table is not None:
             return str(table.location())
+        return self.place(ref)
+
+    def place(self, ref: Ref | str) -> str:
+        """Where the files of a table that is not there yet will be."""
         namespace, name = identifier(ref).split(".")
         return f"{self.files.root}/{namespace}/{name}"
 
@@ -102,29 +114,42 @@ class Lake:
             )
             return tuple(sorted(found))
 
+    def prepare(self, ref: Ref | str) -> None:
+        """Before files are written for a table that may not be there yet.
+
+        A REST catalog may keep a namespace as a folder (SeaweedFS does), and takes one that files
+        have made before it for damaged.
+        """
+        if self.home.iceberg and not self.exists(ref):
+            self._make_namespace(identifier(ref).split(".")[0])
+
+    def _make_namespace(self, namespace: str) -> None:
+        from pyiceberg.exceptions import NamespaceAlreadyExistsError
+
+        with translated(f"creating {namespace}"), suppress(NamespaceAlreadyExistsError):
+            self.catalog.create_namespace_if_not_exists(namespace)
+
     def create(self, spec: Table, ref: Ref | str | None = None) -> IcebergTable:
         """Make the table unless it is there: of several that try at once, all get the same one."""
         return self.make(spec.ref if ref is None else ref, spec)
 
     def make(self, ref: Ref | str, spec: Table | None) -> IcebergTable:
         """`create`, also without a spec: a place for a token that was burnt before a table was."""
-        from pyiceberg.exceptions import NamespaceAlreadyExistsError, TableAlreadyExistsError
+        from pyiceberg.exceptions import TableAlreadyExistsError
 
         name = identifier(ref)
         new = evolve.new_metadata(spec, self.location(name))
-        with translated(f"creating {name}"):
-            with suppress(NamespaceAlreadyExistsError):
-                self.catalog.create_namespace_if_not_exists(name.split(".")[0])
-            with suppress(TableAlreadyExistsError):
-                self.catalog.create_table(
-                    name,
-                    new.schema(),
-                    location=new.location,
-                    partition_spec=new.spec(),
-                    sort_order=new.sort_order(),
-                    # new_table_metadata takes the format version out of its properties.
-                    properties=new.properties | {"format-version": "2"},
-                )
+        self._make_namespace(name.split(".")[0])
+        with translated(f"creating {name}"), suppress(TableAlreadyExistsError):
+            self.catalog.create_table(
+                name,
+                new.schema(),
+                location=new.location,
+                partition_spec=new.spec(),
+                sort_order=new.sort_order(),
+                # new_table_metadata takes the format version out of its properties.
+                properties=new.properties | {"format-version": "2"},
+            )
         point("lake.create.after")
         return self.load(name)
 
@@ -138,8 +163,7 @@ class Lake:
         if table is None:
             # A drop that died between the row and the files: nobody else writes here meanwhile,
             # because the run that drops holds this target.
-            namespace, last = name.split(".")
-            location = f"{self.files.root}/{namespace}/{last}"
+            location = self.place(name)
             self.files.delete(self.files.under(location))
             self.files.prune(location)
             return False
@@ -154,7 +178,7 @@ class Lake:
         listed = self.files.under(table.location())
         point("lake.drop.before")
         with translated(f"dropping {name}"):
-            if not self._forget(table):
+            if not self.catalog.forget(table):
                 raise PlanAgainError(
                     f"{name} was changed while it was being dropped",
                     fix="bowerbird plan, to see what would be dropped",
@@ -163,18 +187,3 @@ class Lake:
         self.files.delete(listed)
         self.files.prune(table.location())
         return True
-
-    def _forget(self, table: IcebergTable) -> bool:
-        """Delete the catalog's row if it still names the metadata that we saw."""
-        from pyiceberg.catalog.sql import IcebergTables
-        from sqlalchemy import delete
-
-        namespace, name = table.name()
-        statement = delete(IcebergTables).where(
-            IcebergTables.catalog_name == self.catalog.name,
-            IcebergTables.table_namespace == namespace,
-            IcebergTables.table_name == name,
-            IcebergTables.metadata_location == table.metadata_location,
-        )
-        with self.catalog.engine.begin() as connection:
-            return connection.execute(statement).rowcount == 1

@@ -12,6 +12,7 @@ from bowerbird.core.errors import (
     SettingsError,
     StorageError,
     UnavailableError,
+    UserError,
 )
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
@@ -29,7 +30,12 @@ def translated(what: str) -> Iterator[None]:
     except BowerbirdError:
         raise
     except Exception as error:
-        known = _of_disk(what, error) or _of_database(what, error)
+        known = (
+            _of_disk(what, error)
+            or _of_store(what, error)
+            or _of_rest(what, error)
+            or _of_database(what, error)
+        )
         if known is None:
             raise
         raise known from error
@@ -47,6 +53,63 @@ def _of_disk(what: str, error: Exception) -> BowerbirdError | None:
             f"{what}: {error.strerror}: {error.filename or ''}".rstrip(": "),
             expected="a warehouse that this process may write",
         )
+    return None
+
+
+_REFUSED = (
+    "ACCESS_DENIED",
+    "INVALID_ACCESS_KEY_ID",
+    "SIGNATURE_DOES_NOT_MATCH",
+    "UNRECOGNIZED_CLIENT",
+)
+_AWAY = (
+    "NETWORK_CONNECTION",
+    "SERVICE_UNAVAILABLE",
+    "INTERNAL_FAILURE",
+    "SLOW_DOWN",
+    "REQUEST_TIMEOUT",
+)
+
+
+def _of_store(what: str, error: Exception) -> BowerbirdError | None:
+    said = str(error)
+    if not isinstance(error, OSError) or "AWS Error" not in said:
+        return None
+    if any(word in said for word in _REFUSED):
+        return SettingsError(
+            f"{what}: the object store refuses the key: {said}",
+            expected="a key that may read and write the warehouse",
+            fix="bowerbird config: s3_access_key, s3_secret_key, s3_region",
+        )
+    if "NO_SUCH_BUCKET" in said:
+        return SettingsError(
+            f"{what}: there is no such bucket: {said}", fix="make it, or set another warehouse"
+        )
+    if any(word in said for word in _AWAY):
+        return UnavailableError(f"{what}: the object store does not answer: {said}")
+    return None
+
+
+def _of_rest(what: str, error: Exception) -> BowerbirdError | None:
+    from pyiceberg import exceptions as rest
+    from requests import exceptions as http
+
+    if isinstance(error, (http.ConnectionError, http.Timeout)):
+        return UnavailableError(f"{what}: the catalog does not answer: {error}")
+    if isinstance(error, http.InvalidURL):
+        return SettingsError(f"{what}: iceberg_catalog: {error}", expected="rest:http://host:port")
+    no_right = (rest.UnauthorizedError, rest.ForbiddenError, rest.OAuthError)
+    if isinstance(error, (*no_right, rest.AuthorizationExpiredError)):
+        return SettingsError(
+            f"{what}: the catalog refuses us: {error}",
+            expected="a token, or client:secret, that may read and write tables",
+            fix="bowerbird config: iceberg_credential",
+        )
+    away = (rest.ServerError, rest.ServiceUnavailableError, rest.TooManyRequestsError)
+    if isinstance(error, (*away, rest.CommitStateUnknownException)):
+        return UnavailableError(f"{what}: the catalog does not answer as it should: {error}")
+    if isinstance(error, rest.BadRequestError):
+        return UserError(f"{what}: the catalog does not take it: {error}")
     return None
 
 

@@ -69,10 +69,19 @@ class TableLog:
         )
 
     def append(self, onto: History, token: Token, change: Change | None) -> Version:
+        try:
+            return self._append(onto, token, change)
+        except FileNotFoundError as error:
+            self._gone(error)
+            raise
+
+    def _append(self, onto: History, token: Token, change: Change | None) -> Version:
+        from bowerbird.lake.transaction import HouseTransaction
+
         written: Written | None = change.payload if change else None
         table = self._table_at(onto, written.spec if written else None)
         _no_retry(table)
-        tx = table.transaction()
+        tx = HouseTransaction(table)
         new: tuple[DataFile, ...] = ()
         gone: tuple[DataFile, ...] = ()
         if change is not None and written is not None:
@@ -95,13 +104,17 @@ class TableLog:
         return Version(str(producer.snapshot_id))
 
     def files(self, token: Token, attempt: str) -> str:
+        self._lake.prepare(self.name)
+        return self._folder(token, attempt)
+
+    def _folder(self, token: Token, attempt: str) -> str:
         return f"{self._lake.location(self.name)}/data/{token}/{attempt}"
 
     def sweep(self, token: Token, keep: str | None) -> None:
         self._lake.files.sweep(f"{self._lake.location(self.name)}/data/{token}", keep)
 
     def discard(self, token: Token, attempt: str) -> None:
-        self._lake.files.sweep(self.files(token, attempt), None)
+        self._lake.files.sweep(self._folder(token, attempt), None)
 
     def _entries(self, table: IcebergTable, chain: Iterable[Snapshot]) -> Iterable[Entry]:
         others = 0
@@ -141,6 +154,15 @@ class TableLog:
             )
         return table
 
+    def _gone(self, error: FileNotFoundError) -> None:
+        """Metadata that we loaded is not there: the table was dropped or expired meanwhile."""
+        now = self._lake.find(self.name)
+        if now is None or self._seen is None or now.metadata != self._seen.metadata:
+            raise CommitConflictError(
+                f"{self.name} was changed between load and commit: {error}",
+                expected="its head as it was loaded",
+            ) from error
+
     def _commit(self, tx: Transaction) -> None:
         from pyiceberg.exceptions import (
             CommitFailedException,
@@ -159,7 +181,8 @@ class TableLog:
 
 
 def _told(snapshot: Snapshot) -> dict[str, str]:
-    return snapshot.summary.additional_properties if snapshot.summary else {}
+    # Not by its truth: that counts what the summary holds, for every snapshot of every load.
+    return snapshot.summary.additional_properties if snapshot.summary is not None else {}
 
 
 def _ours(table: IcebergTable, snapshot: Snapshot, told: dict[str, str]) -> Entry:

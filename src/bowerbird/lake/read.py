@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
@@ -14,16 +14,19 @@ from bowerbird.lake.catalog import Lake, identifier
 from bowerbird.lake.failures import translated
 
 if TYPE_CHECKING:
-    import duckdb as duck
     import pyarrow as pa
     from pyiceberg.expressions import BooleanExpression
+    from pyiceberg.io import FileIO
     from pyiceberg.schema import Schema
     from pyiceberg.table import DataScan, FileScanTask
     from pyiceberg.table import Table as IcebergTable
+    from pyiceberg.table.metadata import TableMetadata
 
     Where: TypeAlias = BooleanExpression | Mapping[str, Any] | None
     """An Iceberg expression, or column -> value, or column -> (start, end) for ``[start, end)``,
     either of which may be None."""
+
+_HISTORY = ("snapshots", "snapshot_log", "metadata_log", "statistics", "partition_statistics")
 
 
 class Planned(msgspec.Struct, frozen=True):
@@ -37,6 +40,55 @@ class Planned(msgspec.Struct, frozen=True):
     schema: Schema
     where: BooleanExpression
     tasks: tuple[FileScanTask, ...]
+
+    def parts(self) -> tuple[Part, ...]:
+        """The same read as one piece a file."""
+        metadata: Any = self.table.metadata
+        # A reader needs the schemas and the partitionings; the history may be megabytes.
+        gone: dict[str, Any] = {key: [] for key in _HISTORY}
+        slim = metadata.model_copy(update=gone | {"refs": {}, "current_snapshot_id": None})
+        properties = {k: v for k, v in self.table.io.properties.items() if isinstance(v, str)}
+        name = ".".join(self.table.name())
+        return tuple(
+            Part(name, slim, properties, self.schema, self.where, task) for task in self.tasks
+        )
+
+    def arrow_schema(self) -> pa.Schema:
+        from pyiceberg.io.pyarrow import schema_to_pyarrow
+
+        return schema_to_pyarrow(self.schema, include_field_ids=False)
+
+
+class Part(msgspec.Struct, frozen=True):
+    """One file of a planned read, with the deletes on it. It can be pickled and read elsewhere.
+
+    properties: how its files are opened; they may hold a key: never print them.
+    """
+
+    name: str
+    metadata: TableMetadata
+    properties: dict[str, str]
+    schema: Schema
+    where: BooleanExpression
+    task: FileScanTask
+
+    def __repr__(self) -> str:
+        return f"Part({self.name!r}, {self.task.file.file_path!r})"
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Its rows, in the order in which they lie. Raises `CorruptError` for a damaged file."""
+        from pyiceberg.io import load_file_io
+        from pyiceberg.io.pyarrow import ArrowScan, schema_to_pyarrow
+
+        io = load_file_io(self.properties, self.metadata.location)
+        schema = schema_to_pyarrow(self.schema, include_field_ids=False)
+        scan = ArrowScan(self.metadata, io, self.schema, self.where)
+        try:
+            with translated(f"reading {self.name}"):
+                for batch in scan.to_record_batches([self.task]):
+                    yield batch.cast(schema)
+        except (OSError, ValueError) as error:
+            raise _damaged(self.name, io, [self.task], error) from error
 
 
 def read(
@@ -56,7 +108,7 @@ def read(
         with translated(f"reading {identifier(ref)}"):
             return streams.scan(found).to_table(found.tasks)
     except (OSError, ValueError) as error:
-        raise _damaged(identifier(ref), found, error) from error
+        raise _damaged(identifier(ref), found.table.io, found.tasks, error) from error
 
 
 def read_batches(
@@ -69,17 +121,16 @@ def read_batches(
 ) -> pa.RecordBatchReader:
     """The same rows, a batch at a time, in memory of a few batches."""
     import pyarrow as pa
-    from pyiceberg.io.pyarrow import schema_to_pyarrow
 
     found = plan(lake, ref, version, columns, where, cells)
-    schema = schema_to_pyarrow(found.schema, include_field_ids=False)
+    schema = found.arrow_schema()
 
     def batches() -> Iterable[pa.RecordBatch]:
         try:
             for block in streams.blocks(found):
                 yield from block.to_batches()
         except (OSError, ValueError) as error:
-            raise _damaged(identifier(ref), found, error) from error
+            raise _damaged(identifier(ref), found.table.io, found.tasks, error) from error
 
     return pa.RecordBatchReader.from_batches(schema, batches())
 
@@ -127,8 +178,21 @@ def _tasks(
         return tuple(scan.plan_files())
     except Exception:
         # A damaged manifest fails in many ways, none of which names it: this reads them and does.
-        snapshots.live(table, table.snapshot_by_id(snapshot_id))
+        for one in snapshots.live(table, table.snapshot_by_id(snapshot_id)):
+            _refuse_equality_deletes(table, one)
         raise
+
+
+def _refuse_equality_deletes(table: IcebergTable, one: snapshots.Live) -> None:
+    from pyiceberg.manifest import DataFileContent
+
+    if one.file.content == DataFileContent.EQUALITY_DELETES:
+        raise UserError(
+            f"{'.'.join(table.name())}: {one.file.file_path} deletes rows by their values "
+            "(an equality delete), which is not read here",
+            expected="position deletes, deletion vectors, or none",
+            fix="compact the table in the engine that wrote it, then read it",
+        )
 
 
 def _pinned(table: IcebergTable, version: str | None) -> int | None:
@@ -173,47 +237,16 @@ def _terms(column: str, wanted: Any) -> list[BooleanExpression]:
     return [ex.IsNull(column) if wanted is None else ex.EqualTo(column, wanted)]
 
 
-def duckdb(
-    lake: Lake, views: Mapping[str, tuple[Ref | str, str | None]]
-) -> duck.DuckDBPyConnection:
-    """A DuckDB connection with a view of each table: name -> (ref, version; None: as it is now).
-
-    DuckDB opens the data files itself; where that would not be the table (rows deleted by other
-    files, files older than the present columns), it is given what Arrow read.
-    """
-    import duckdb as duck
-
-    connection = duck.connect()
-    connection.execute("SET TimeZone = 'UTC'")
-    for name, (ref, version) in views.items():
-        found = plan(lake, ref, version)
-        quoted = '"' + name.replace('"', '""') + '"'
-        if plain_files(found):
-            files = ", ".join(
-                "'" + task.file.file_path.replace("'", "''") + "'" for task in found.tasks
-            )
-            connection.execute(f"CREATE VIEW {quoted} AS SELECT * FROM read_parquet([{files}])")  # noqa: S608
-        else:
-            connection.register(name, read(lake, ref, str(found.version or "") or None))
-    return connection
-
-
-def plain_files(found: Planned) -> bool:
-    """Whether the data files alone, by their own column names, are the table."""
-    if not found.tasks or any(task.delete_files for task in found.tasks):
-        return False
-    shapes = {tuple(map(str, schema.fields)) for schema in found.table.metadata.schemas}
-    return len(shapes) == 1
-
-
-def _damaged(name: str, found: Planned, error: Exception) -> CorruptError | Exception:
+def _damaged(
+    name: str, io: FileIO, tasks: Iterable[FileScanTask], error: Exception
+) -> CorruptError | Exception:
     """The error, with the file's name if one of the files is at fault."""
     import pyarrow.parquet as pq
 
-    for task in found.tasks:
+    for task in tasks:
         path = task.file.file_path
         try:
-            with found.table.io.new_input(path).open() as file:
+            with io.new_input(path).open() as file:
                 pq.read_table(file)
         except (OSError, ValueError) as problem:
             gone = isinstance(problem, FileNotFoundError)

@@ -12,7 +12,7 @@ from pyiceberg.catalog.sql import IcebergTables, SqlCatalog
 from pyiceberg.exceptions import NamespaceAlreadyExistsError, ValidationError
 from pyiceberg.table import Table
 from pyiceberg.typedef import EMPTY_DICT, Identifier, Properties
-from sqlalchemy import create_engine, event
+from sqlalchemy import create_engine, delete, event
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.pool import NullPool
 
@@ -46,6 +46,18 @@ class HouseCatalog(SqlCatalog):
             super().create_namespace(namespace, properties)
         except IntegrityError as error:
             raise NamespaceAlreadyExistsError(f"{namespace} was made meanwhile") from error
+
+    def forget(self, table: Table) -> bool:
+        """Delete the table's row if it still names the metadata that we saw."""
+        namespace, name = table.name()
+        statement = delete(IcebergTables).where(
+            IcebergTables.catalog_name == self.name,
+            IcebergTables.table_namespace == namespace,
+            IcebergTables.table_name == name,
+            IcebergTables.metadata_location == table.metadata_location,
+        )
+        with self.engine.begin() as connection:
+            return connection.execute(statement).rowcount == 1
 
     def _convert_orm_to_iceberg(self, orm_table: IcebergTables) -> Table:
         where = orm_table.metadata_location

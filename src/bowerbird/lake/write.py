@@ -95,7 +95,7 @@ def write(
     not what the spec says.
     """
     name = ref or str(spec.ref)
-    metadata = evolve.planned(lake.find(name), spec, lake.location(name))
+    metadata = evolve.planned(lake.find(name), spec, lake.place(name))
     writer = _Writer(lake.io(), metadata, spec, folder, memory)
     with ExitStack() as stack:
         parts = _parts(str(spec.ref), rows, spec, metadata, memory, stack)

@@ -80,11 +80,11 @@ class Release(msgspec.Struct, frozen=True):
 class ReleaseLog:
     """A release's history, as the commit loop sees it."""
 
-    def __init__(self, database: Database, warehouse: str, ref: str) -> None:
+    def __init__(self, database: Database, folder: str, ref: str) -> None:
         self._database = database
         self.name = ref
         parsed = Ref.parse(ref)
-        self._folder = Path(warehouse) / "releases" / parsed.namespace / parsed.name
+        self._folder = Path(folder) / "releases" / parsed.namespace / parsed.name
 
     def load(self) -> History:
         with self._database.read() as connection:
@@ -177,7 +177,7 @@ def open_target(home: Home, clock: Clock, ref: str) -> LogTarget:
 
 def open_log(home: Home, ref: str) -> ReleaseLog:
     """The releases of a ref, for readers: ``open_log(home, ref).pinned()``."""
-    return ReleaseLog(open_database(home.metadata), home.warehouse, ref)
+    return ReleaseLog(open_database(home.metadata), home.releases, ref)
 
 
 def _entry(onto: History, token: Token, change: Change | None) -> Entry:

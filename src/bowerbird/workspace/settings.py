@@ -19,11 +19,12 @@ import msgspec
 
 from bowerbird.core.errors import SettingsError
 from bowerbird.core.specs import said
-from bowerbird.core.steps import Home
+from bowerbird.core.steps import Access, Home
 
 FILE = "bowerbird.toml"
 
 Doc = msgspec.Meta
+_REFERENCE = re.compile(r"\$\{(env|file):([^}]+)\}")
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -32,10 +33,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     metadata: Annotated[str, Doc(description="URL of the metadata database")] = (
         "sqlite:///.bowerbird/metadata.db"
     )
-    warehouse: Annotated[str, Doc(description="folder of tables and releases")] = (
+    warehouse: Annotated[str, Doc(description="folder or s3:// prefix of tables and releases")] = (
         ".bowerbird/warehouse"
     )
     catalog: Annotated[str, Doc(description="name of the Iceberg catalog")] = "bowerbird"
+    iceberg_catalog: Annotated[
+        str, Doc(description="rest:URL of the Iceberg catalog; empty: the metadata database")
+    ] = ""
+    iceberg_credential: Annotated[
+        str, Doc(description="token, or client:secret, for a REST catalog; a reference")
+    ] = ""
+    s3_endpoint: Annotated[str, Doc(description="URL of the object store; empty: AWS's own")] = ""
+    s3_region: Annotated[str, Doc(description="region of the object store")] = ""
+    s3_access_key: Annotated[str, Doc(description="name of the key to the object store")] = ""
+    s3_secret_key: Annotated[str, Doc(description="the key to the object store; a reference")] = ""
     state: Annotated[str, Doc(description="folder of logs and of the server's token")] = (
         ".bowerbird/state"
     )
@@ -52,6 +63,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     principal: Annotated[str, Doc(description="who asks, as runs record it")] = ""
     host: Annotated[str, Doc(description="address on which servers listen")] = "127.0.0.1"
     port: Annotated[int, Doc(description="port of the web server; 0 takes a free one", ge=0)] = 8600
+
+
+SECRETS = ("iceberg_credential", "s3_secret_key")
+"""Settings that take a reference and nothing else."""
 
 
 class Origin(msgspec.Struct, frozen=True):
@@ -77,12 +92,18 @@ class Loaded(msgspec.Struct, frozen=True):
         metadata = resolve_secrets(self.settings.metadata)
         if (match := re.fullmatch(r"sqlite:///(?!/)(.+)", metadata)) is not None:
             metadata = f"sqlite:///{folder / match.group(1)}"
+        warehouse = self.settings.warehouse
+        access = {
+            name: resolve_secrets(getattr(self.settings, name)) for name in Access.__struct_fields__
+        }
         return Home(
             metadata=metadata,
-            warehouse=str(folder / self.settings.warehouse),
+            warehouse=warehouse if "://" in warehouse else str(folder / warehouse),
             catalog=self.settings.catalog,
             project=self.project,
             state=str(folder / self.settings.state),
+            iceberg=resolve_secrets(self.settings.iceberg_catalog),
+            access=Access(**access),
         )
 
 
@@ -150,12 +171,24 @@ def _layered(
         problem, at = said(error)
         field = at.lstrip(".")
         raise SettingsError(f"{field}: {problem}", where=came.get(field, path)) from None
+    _check_secrets(settings, came)
     hints = msgspec.inspect.type_info(Settings).fields  # type: ignore[attr-defined]
     origins = tuple(
         Origin(f.name, getattr(settings, f.name), came.get(f.name, "default"), _described(f.type))
         for f in hints
     )
     return Loaded(project, environment, settings, origins)
+
+
+def _check_secrets(settings: Settings, came: Mapping[str, str]) -> None:
+    for name in SECRETS:
+        value = getattr(settings, name)
+        if value and _REFERENCE.fullmatch(value) is None:
+            raise SettingsError(
+                f"{name}: a secret stands here itself, and settings are shown and shared",
+                where=came[name],
+                expected="a reference to it: ${env:NAME} or ${file:path}",
+            )
 
 
 def _described(kind: Any) -> str:
@@ -205,4 +238,4 @@ def resolve_secrets(text: str) -> str:
         except OSError as error:
             raise SettingsError(f"the secret ${{file:{name}}}: {error.strerror}") from None
 
-    return re.sub(r"\$\{(env|file):([^}]+)\}", put, text)
+    return _REFERENCE.sub(put, text)
