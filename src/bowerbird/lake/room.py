@@ -9,6 +9,7 @@ ROOM = Room(
     wants={"Table": "bowerbird.lake.steps:wants"},
     steps={
         "table.load": "bowerbird.lake.steps:LOAD",
+        "table.overwrite": "bowerbird.lake.steps:OVERWRITE",
         "table.create": "bowerbird.lake.steps:CREATE",
         "table.rollback": "bowerbird.lake.steps:ROLLBACK",
         "table.drop": "bowerbird.lake.steps:DROP",

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pyiceberg.table import Table as IcebergTable
     from pyiceberg.table.metadata import TableMetadata
     from pyiceberg.table.snapshots import Snapshot
+    from pyiceberg.typedef import Record
 
 
 MAIN = "main"
@@ -55,7 +56,20 @@ def part_of(metadata: TableMetadata, file: DataFile) -> str:
     spec = metadata.specs()[file.spec_id]
     if spec.is_unpartitioned():
         return WHOLE
-    return spec.partition_to_path(file.partition, metadata.schema())
+    path = spec.partition_to_path(file.partition, metadata.schema())
+    return path if "=null" not in path else _with_nulls(path, file.partition)
+
+
+def _with_nulls(path: str, values: Record) -> str:
+    """The path, a value that is written as null is (a text, some bytes) told apart from no value:
+    its first letter is quoted."""
+    parts = [
+        part[: -len("null")] + "%6Eull"
+        if part.endswith("=null") and values[at] is not None
+        else part
+        for at, part in enumerate(path.split("/"))
+    ]
+    return "/".join(parts)
 
 
 def inside(cells: Iterable[str], part: str) -> bool:
@@ -100,8 +114,11 @@ def bounds(metadata: TableMetadata, file: DataFile, column: str) -> tuple[Any, A
 
 
 def check_cells(name: str, metadata: TableMetadata, cells: Iterable[str]) -> None:
-    """Raise `UserError` for a cell whose fields the table is not partitioned by."""
-    known = [field.name for field in metadata.spec().fields]
+    """Raise `UserError` for a cell whose fields the table is not, and never was, partitioned by."""
+    fields = [
+        field for spec in (metadata.spec(), *metadata.partition_specs) for field in spec.fields
+    ]
+    known = list(dict.fromkeys(field.name for field in fields))
     for cell in cells:
         for field in fields_of(cell) or {}:
             if field not in known:

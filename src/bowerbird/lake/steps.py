@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import msgspec
+
 from bowerbird.core import codec, functions
 from bowerbird.core.clock import Clock
 from bowerbird.core.engine import Outcome, Task
@@ -16,6 +18,7 @@ from bowerbird.core.steps import Home, StepKind, TargetKind, Work
 from bowerbird.core.targets import SHAPE, WHOLE, Change, LogTarget
 from bowerbird.lake.catalog import Lake
 from bowerbird.lake.log import TableLog
+from bowerbird.lake.overwrite import overwrite_partitions
 from bowerbird.lake.rollback import rollback
 from bowerbird.lake.specs import Table
 from bowerbird.lake.write import Written, write
@@ -29,7 +32,9 @@ def target(home: Home, clock: Clock, ref: str) -> LogTarget:
 def wants(spec: Table, _specs: Mapping[str, Spec]) -> tuple[Want, ...]:
     """A table with a source wants its rows; one without wants to be there, with its columns."""
     envelope = codec.encode(spec)
-    definition: dict[str, Any] = {"spec": tree_of(spec)}
+    # How the table comes to its columns says nothing of what they are.
+    settled = msgspec.structs.replace(spec, renamed={}, dropped=())
+    definition: dict[str, Any] = {"spec": tree_of(settled)}
     ref = str(spec.ref)
     if not spec.source:
         return (Want(ref, "table.create", definition, envelope, cell=SHAPE),)
@@ -77,6 +82,12 @@ def _load_change(work: Work, outcomes: Sequence[Outcome]) -> Change:
     )
 
 
+def _overwrite_change(work: Work, outcomes: Sequence[Outcome]) -> Change:
+    written = Written.joined([outcome.result() for outcome in outcomes])
+    lake = Lake(work.home)
+    return overwrite_partitions(lake, written, work.attempt, work.meaning, work.step.target)
+
+
 def _no_tasks(_: Work) -> Iterable[Task]:
     return ()
 
@@ -117,6 +128,9 @@ def _drop_change(work: Work, outcomes: Sequence[Outcome]) -> Change:
 
 LOAD = StepKind(
     target=TargetKind.TABLE, tasks=_load_tasks, change=_load_change, inverse="table.rollback"
+)
+OVERWRITE = StepKind(
+    target=TargetKind.TABLE, tasks=_load_tasks, change=_overwrite_change, inverse="table.rollback"
 )
 CREATE = StepKind(target=TargetKind.TABLE, tasks=_no_tasks, change=_create_change)
 ROLLBACK = StepKind(target=TargetKind.TABLE, tasks=_no_tasks, change=_rollback_change)
