@@ -16,10 +16,12 @@ from bowerbird.lake.specs import Bucket, Day, Hour, Month, Table, Transform, Tru
 if TYPE_CHECKING:
     from pyiceberg import transforms
     from pyiceberg.io import FileIO
+    from pyiceberg.manifest import DataFile, ManifestFile
     from pyiceberg.partitioning import PartitionField, PartitionSpec
     from pyiceberg.schema import Schema
     from pyiceberg.table.metadata import TableMetadata
     from pyiceberg.table.sorting import SortOrder
+    from pyiceberg.table.update.snapshot import _SnapshotProducer
 
 
 def iceberg_transform(one: Transform) -> transforms.Transform[Any, Any]:
@@ -182,3 +184,57 @@ def layout_of(
     """The partitioning and the order that a table gets by its spec, with the table's numbers."""
     split = partition_spec(schema, spec.partition, metadata.specs(), metadata.last_partition_id)
     return split, sort_order(schema, spec.sort, metadata.sort_orders)
+
+
+def add_files(
+    producer: _SnapshotProducer[Any], files: Iterable[DataFile], metadata: TableMetadata
+) -> None:
+    """Have a snapshot add files, also those of an older partitioning (a rollback puts them back).
+
+    PyIceberg writes all that is added into one manifest, as if all were split as the table is now.
+    """
+    from pyiceberg.manifest import ManifestEntry, ManifestEntryStatus
+
+    older: dict[int, list[DataFile]] = {}
+    for file in files:
+        if file.spec_id == metadata.default_spec_id:
+            producer.append_data_file(file)
+        else:
+            older.setdefault(file.spec_id, []).append(file)
+    if not older:
+        return
+    ordinary = producer._process_manifests
+
+    def with_older(manifests: list[ManifestFile]) -> list[ManifestFile]:
+        for number, group in older.items():
+            with producer.new_manifest_writer(producer.spec(number)) as writer:
+                for file in group:
+                    writer.add(
+                        ManifestEntry.from_args(
+                            status=ManifestEntryStatus.ADDED,
+                            snapshot_id=producer.snapshot_id,
+                            sequence_number=None,
+                            file_sequence_number=None,
+                            data_file=file,
+                        )
+                    )
+            manifests.append(writer.to_manifest_file())
+            # From here on they are counted in the summary, where a partition would be misread.
+            producer._added_data_files.extend(_nowhere(file) for file in group)
+        return ordinary(manifests)
+
+    producer._process_manifests = with_older  # type: ignore[method-assign] # the one place to add
+
+
+def _nowhere(file: DataFile) -> DataFile:
+    from pyiceberg.manifest import DataFile, DataFileContent
+    from pyiceberg.typedef import Record
+
+    return DataFile.from_args(
+        content=DataFileContent.DATA,
+        file_path=file.file_path,
+        file_format=file.file_format,
+        partition=Record(),
+        record_count=file.record_count,
+        file_size_in_bytes=file.file_size_in_bytes,
+    )

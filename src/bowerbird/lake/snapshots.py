@@ -6,13 +6,13 @@ partition with that day, whatever else its path says; `WHOLE` is all of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from bowerbird.core.errors import CorruptError, UserError
-from bowerbird.core.targets import WHOLE, fields_of
+from bowerbird.core.targets import WHOLE, fields_of, overlap
 
 if TYPE_CHECKING:
     from pyiceberg.manifest import DataFile, ManifestEntry, ManifestFile
@@ -203,3 +203,58 @@ def deletes_on(table: IcebergTable, branch: str = MAIN) -> dict[str, tuple[str, 
         for task in tasks
         if task.delete_files
     }
+
+
+class Hidden(msgspec.Struct, frozen=True):
+    """The rows of a data file that are deleted, by their places in it, and the files that do so."""
+
+    rows: frozenset[int]
+    by: tuple[str, ...]
+
+
+def deleted_rows(
+    table: IcebergTable, snapshot: Snapshot | None, cells: Iterable[str], paths: Container[str]
+) -> dict[str, Hidden]:
+    """Path -> what is deleted of it in a snapshot, of those data files that have deleted rows.
+
+    Reads the delete files alone. Raises `UserError` for rows in the cells that are deleted by their
+    values (equality deletes): which those are cannot be told without reading all data.
+    """
+    from pyiceberg.io.pyarrow import _read_deletes
+    from pyiceberg.manifest import DataFileContent
+    from pyiceberg.table.delete_file_index import DeleteFileIndex
+
+    index, data, cells = DeleteFileIndex(), [], tuple(cells)
+    for manifest in manifests(table, snapshot) if snapshot is not None else []:
+        for entry in entries(table, manifest):
+            file = entry.data_file
+            if file.content == DataFileContent.POSITION_DELETES:
+                index.add_delete_file(entry, partition_key=file.partition)
+            elif file.content == DataFileContent.EQUALITY_DELETES:
+                _refuse_equality(table, file, cells)
+            elif file.file_path in paths:
+                data.append(entry)
+    found: dict[str, Hidden] = {}
+    read: dict[str, dict[str, Any]] = {}
+    for entry in data:
+        file, rows, by = entry.data_file, set(), []
+        for one in index.for_data_file(entry.sequence_number or 0, file, file.partition):
+            if one.file_path not in read:
+                read[one.file_path] = _read_deletes(table.io, one)
+            places = read[one.file_path].get(file.file_path)
+            if places is not None and len(places):
+                rows.update(places.to_pylist())
+                by.append(one.file_path)
+        if rows:
+            found[file.file_path] = Hidden(frozenset(rows), tuple(sorted(by)))
+    return found
+
+
+def _refuse_equality(table: IcebergTable, file: DataFile, cells: tuple[str, ...]) -> None:
+    part = part_of(table.metadata, file)
+    if part == WHOLE or overlap(cells, (part,)):
+        raise UserError(
+            f"{'.'.join(table.name())}: {file.file_path} deletes rows of {part} by their values",
+            expected="data files whose deleted rows are told by their places, or none",
+            fix="rewrite the data files with their deletes applied",
+        )
