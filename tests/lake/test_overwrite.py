@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from bowerbird.core.clock import SystemClock
 from bowerbird.core.errors import PlanAgainError, UserError
-from bowerbird.core.targets import LogTarget, Token
+from bowerbird.core.targets import Change, LogTarget, Token
 from bowerbird.lake import (
     Lake,
     Table,
@@ -70,6 +70,11 @@ def row(number: int, batch: int) -> dict[str, Any]:
     }
 
 
+def told(line: dict[str, Any]) -> str:
+    at = line["at"]
+    return repr({**line, "at": at and at.timestamp()})
+
+
 def as_rows(numbers: list[int], batch: int) -> list[dict[str, Any]]:
     return [row(number, batch) for number in numbers]
 
@@ -118,9 +123,9 @@ def test_any_combination_of_transforms_replaces_just_the_partitions_of_the_rows(
             overwrite(lake, spec, as_table(rows), f"r/s{batch}")
             fresh = defaultdict(list)
             for line in rows:
-                fresh[partition_of(spec, line)].append(repr(line))
+                fresh[partition_of(spec, line)].append(told(line))
             model |= fresh
-            found = [repr(line) for line in read(lake, spec.ref).to_pylist()]
+            found = [told(line) for line in read(lake, spec.ref).to_pylist()]
             assert sorted(found) == sorted(line for lines in model.values() for line in lines)
         cells = TableLog(lake, spec.ref).load().cells()
         assert len(cells) == len(model)
@@ -148,29 +153,41 @@ def test_all_partitions_of_an_overwrite_are_one_version(lake: Lake) -> None:
     assert {state.data for cell, state in cells.items() if cell.startswith("k=c")} == {"r/s1"}
 
 
-def test_a_change_that_somebody_made_in_one_of_the_partitions_is_never_overwritten(
-    lake: Lake,
-) -> None:
+def append(lake: Lake, rows: pa.Table, token: str) -> None:
+    log = TableLog(lake, SPLIT.ref)
+    target = LogTarget(log, Hurried())
+    written = write(lake, SPLIT, rows, log.files(Token(token), "a1"))
+    target.commit(Token(token), target.read().version, Change("a1", payload=written))
+
+
+def test_an_overwrite_goes_on_top_of_what_others_did_elsewhere(lake: Lake) -> None:
     overwrite(lake, SPLIT, lines("ab", range(4)), "r/s1")
     log = TableLog(lake, SPLIT.ref)
     target = LogTarget(log, Hurried())
     base = target.read().version
     written = write(lake, SPLIT, lines("b", range(1)), log.files(Token("r/s2"), "a1"))
-    change = overwrite_partitions(lake, written, "a1", "m")
-    elsewhere = lines("a", range(4))
-    lake.load(SPLIT.ref).append(elsewhere)
-    target.commit(Token("r/s2"), base, change)
-    again = overwrite_partitions(lake, written, "a1", "m")
-    lake.load(SPLIT.ref).append(lines("b", range(8)))
-    with pytest.raises(PlanAgainError, match="where this step would overwrite it"):
-        target.commit(Token("r/s3"), target.read().version and base, again)
+    append(lake, lines("a", range(4)), "r/s3")
+    target.commit(Token("r/s2"), base, overwrite_partitions(lake, written, "a1", "m"))
+    assert read(lake, SPLIT.ref, where={"k": "a"}).num_rows == 8
+
+
+def test_what_others_wrote_into_one_of_the_partitions_is_never_overwritten(lake: Lake) -> None:
+    overwrite(lake, SPLIT, lines("ab", range(4)), "r/s1")
+    log = TableLog(lake, SPLIT.ref)
+    target = LogTarget(log, Hurried())
+    base = target.read().version
+    written = write(lake, SPLIT, lines("b", range(1)), log.files(Token("r/s2"), "a1"))
+    append(lake, lines("b", range(1)), "r/s3")
+    with pytest.raises(PlanAgainError, match=r"changed by r/s3 .* where this step would overwrite"):
+        target.commit(Token("r/s2"), base, overwrite_partitions(lake, written, "a1", "m"))
 
 
 def test_a_preview_tells_rows_and_bytes_of_each_partition(lake: Lake) -> None:
     overwrite(lake, SPLIT, lines("ab", range(4)), "r/s1")
     written = write(lake, SPLIT, lines("b", range(1)), lake.location(SPLIT.ref) + "/data/x")
     (cell,) = preview(lake, written).cells
-    assert (cell.rows_in, cell.rows_out) == (1, sum(n for n in [cell.rows_out]))
+    there = read(lake, SPLIT.ref, cells=[cell.cell]).num_rows
+    assert (cell.rows_in, cell.rows_out) == (1, there)
     assert cell.cell.startswith("k=b/n_bucket=")
     assert cell.bytes_out > 0
     assert len(lake.load(SPLIT.ref).metadata.snapshots) == 1

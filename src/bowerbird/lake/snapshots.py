@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pyiceberg.table.metadata import TableMetadata
     from pyiceberg.table.snapshots import Snapshot
     from pyiceberg.typedef import Record
+    from pyiceberg.types import NestedField
 
 
 MAIN = "main"
@@ -98,9 +99,13 @@ def bounds(metadata: TableMetadata, file: DataFile, column: str) -> tuple[Any, A
     None for what the file's statistics do not say. A text's bounds may be cut: the least is then
     less than every value, the greatest greater.
     """
+    return bounds_of(metadata.schema().find_field(column), file)
+
+
+def bounds_of(field: NestedField, file: DataFile) -> tuple[Any, Any, int | None]:
+    """`bounds` of a column of any schema: a file may be older than the column's present type."""
     from pyiceberg.conversions import from_bytes
 
-    field = metadata.schema().find_field(column)
     if not field.field_type.is_primitive:
         return None, None, None
     found = [
