@@ -9,16 +9,11 @@ from tempfile import TemporaryDirectory
 
 import hypothesis
 import pytest
-from hypothesis import settings
 
 from tests.postgres import Postgres, postgres
 from tests.seaweed import Seaweed, binary, seaweed
 
 _numbers = itertools.count(1)
-
-# The first example pays for imports, and machines are shared: seconds are not what these tests say.
-settings.register_profile("house", deadline=None)
-settings.load_profile("house")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -145,8 +145,6 @@ def test_a_column_that_the_spec_gained_comes_with_the_commit_that_fills_it(
             "column 'name' may be null in the table",
         ),
         ({"schema": {**PARTS.schema, "n": "long not null"}}, "new column 'n' is 'not null'"),
-        ({"partition": (bucket("part", 4),)}, "is partitioned by"),
-        ({"partition": ()}, "is partitioned by"),
     ],
 )
 def test_a_change_that_old_rows_cannot_follow_is_refused_by_name(

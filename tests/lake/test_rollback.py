@@ -4,17 +4,18 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from msgspec.structs import replace
 from pyiceberg.manifest import DataFile, DataFileContent
 from pyiceberg.typedef import Record
 
 from bowerbird.core.errors import UserError
 from bowerbird.core.meaning import digest
 from bowerbird.core.plans import Allowed, Want, make_plan
-from bowerbird.core.targets import WHOLE, Token, Version
-from bowerbird.lake import Lake, read, rollback
+from bowerbird.core.targets import WHOLE, Change, Token, Version
+from bowerbird.lake import Lake, bucket, read, rollback, write
 from bowerbird.lake.rollback import preview
 from bowerbird.testing.target_conformance import ONE, OTHER, A, B, overwriting
-from tests.lake.world import PARTS, TableWorld
+from tests.lake.world import PARTS, TableWorld, parts
 
 BACK = Token("r9/s1")
 
@@ -109,12 +110,70 @@ def test_a_version_that_was_expired_is_refused(world: TableWorld) -> None:
         rollback(world.lake, PARTS.ref, old, "a1")
 
 
-def test_delete_files_in_between_are_refused_by_name(world: TableWorld) -> None:
-    old, _ = two_versions(world)
+def test_a_delete_since_then_of_a_file_that_stays_is_refused_by_name(world: TableWorld) -> None:
+    first = world.target().commit(ONE, None, world.change(ONE, "a1", {A: ["a1"], B: ["b1"]}))
     delete_a_row(world.lake)
     with pytest.raises(UserError, match=r"deletes\.parquet deletes rows of part=b"):
-        rollback(world.lake, PARTS.ref, old, "a1", [B])
-    rollback(world.lake, PARTS.ref, old, "a1", [A])
+        rollback(world.lake, PARTS.ref, first.version, "a1", [B])
+    rollback(world.lake, PARTS.ref, first.version, "a1", [A])
+
+
+def test_deletes_that_hide_nothing_of_what_comes_back_do_not_stand_in_the_way(
+    world: TableWorld,
+) -> None:
+    first = world.target().commit(ONE, None, world.change(ONE, "a1", {A: ["a1"], B: ["b1"]}))
+    delete_a_row(world.lake)
+    base = world.target().read().version
+    change = overwriting(world.change(OTHER, "a1", {A: ["a2"], B: ["b2"]}), A, B)
+    new = world.target().commit(OTHER, base, change).version
+    world.target().commit(BACK, new, rollback(world.lake, PARTS.ref, first.version, "a1", [B]))
+    assert sorted(world.rows()) == ["a2", "b1"]
+
+
+def test_a_file_that_stays_with_the_same_rows_hidden_is_no_reason_to_refuse(
+    world: TableWorld,
+) -> None:
+    world.target().commit(ONE, None, world.change(ONE, "a1", {A: ["a1"], B: ["b1", "b2"]}))
+    delete_a_row(world.lake)
+    then = world.target().read().version
+    assert then is not None
+    more = world.target().commit(OTHER, then, world.change(OTHER, "a1", {B: ["b3"]})).version
+    world.target().commit(BACK, more, rollback(world.lake, PARTS.ref, then, "a1", [B]))
+    assert sorted(world.rows()) == ["a1", "b2"]
+
+
+def test_rows_that_were_hidden_would_come_back_and_that_is_refused(world: TableWorld) -> None:
+    world.target().commit(ONE, None, world.change(ONE, "a1", {A: ["a1"], B: ["b1", "b2"]}))
+    delete_a_row(world.lake)
+    then = world.target().read().version
+    assert then is not None
+    change = overwriting(world.change(OTHER, "a1", {B: ["b3"]}), B)
+    world.target().commit(OTHER, then, change)
+    with pytest.raises(UserError, match=r"deletes\.parquet deletes rows of part=b"):
+        rollback(world.lake, PARTS.ref, then, "a1", [B])
+
+
+def test_a_preview_tells_rows_and_bytes(world: TableWorld) -> None:
+    old, _ = two_versions(world)
+    (back,) = preview(world.lake, PARTS.ref, old, [A]).files_back
+    assert (back.cell, back.rows) == (A, 1)
+    assert back.bytes == Path(back.path).stat().st_size
+
+
+def test_files_of_an_older_partitioning_are_put_back_as_they_were(world: TableWorld) -> None:
+    old, _ = two_versions(world)
+    split = replace(PARTS, partition=(bucket("name", 4),))
+    target, token = world.target(), Token("r8/s1")
+    written = write(world.lake, split, parts({A: ["x", "y"]}), target.files(token, "a1"))
+    base = target.read().version
+    change = Change("a1", makes={WHOLE: "m"}, overwrites=(WHOLE,), payload=written)
+    new = target.commit(token, base, change).version
+    target.commit(BACK, new, rollback(world.lake, PARTS.ref, old, "a1"))
+    assert sorted(world.rows()) == ["a1", "b1"]
+    assert read(world.lake, PARTS.ref, where={"part": "a"}).column("name").to_pylist() == ["a1"]
+    assert set(target.read().cells) >= {A, B}
+    head = world.lake.load(PARTS.ref).current_snapshot().summary.additional_properties
+    assert (head["total-records"], head["total-data-files"]) == ("2", "2")
 
 
 def delete_a_row(lake: Lake) -> None:

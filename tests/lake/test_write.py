@@ -39,10 +39,10 @@ from bowerbird.lake import (
     spill,
     write,
 )
-from bowerbird.lake.evolve import iceberg_transform
+from bowerbird.lake.layouts import iceberg_transform
 from bowerbird.lake.partitions import partition_values
 from bowerbird.lake.schema import iceberg_type
-from bowerbird.lake.specs import Day, Transform
+from bowerbird.lake.specs import Day, Hour, Transform, Truncate, Year
 from bowerbird.lake.types import parse
 
 SALES = Table(
@@ -94,11 +94,25 @@ def test_partitions_are_those_of_icebergs_own_transforms(text: str, data: st.Dat
     column = pa.chunked_array([pa.array(values, schema_to_pyarrow(kind))])
     transforms: list[Transform] = [Bucket("c", 7)]
     if text in ("date", "timestamptz"):
-        transforms += [Day("c"), Month("c")]
+        transforms += [Day("c"), Month("c"), Year("c")]
+    if text == "timestamptz":
+        transforms.append(Hour("c"))
+    if text in ("int", "long", "string", "binary", "decimal(12,2)"):
+        transforms += [Truncate("c", 1), Truncate("c", 7)]
     for one in transforms:
         reference = iceberg_transform(one).transform(kind)
         plain = [None if v is None else _to_partition_representation(kind, v) for v in values]
-        assert partition_values(one, column, kind).to_pylist() == [reference(v) for v in plain]
+        wanted = [reference(v) for v in plain]
+        if isinstance(one, Truncate) and text in ("int", "long") and _below(text, wanted):
+            with pytest.raises(UserError, match="too small to be rounded down"):
+                partition_values(one, column, kind)
+        else:
+            assert partition_values(one, column, kind).to_pylist() == wanted
+
+
+def _below(text: str, values: list[int | None]) -> bool:
+    least = -(2**31) if text == "int" else -(2**63)
+    return any(value is not None and value < least for value in values)
 
 
 def test_every_row_comes_back_once(lake: Lake) -> None:

@@ -1,26 +1,31 @@
-"""What a table becomes when a spec is applied to it: made, or widened, or refused by name.
+"""What a table becomes when a spec is applied to it: made, or changed, or refused by name.
 
 A writer and the commit after it both come here, so the ids that a file carries for its columns are
-those that the table has once the file is in it.
+those that the table has once the file is in it. No data is written here: old files stay as they
+are, in the layout that they have, and are read by the ids of their columns.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from bowerbird.core.errors import SpecError
-from bowerbird.lake.schema import iceberg_schema, iceberg_type, type_text
-from bowerbird.lake.specs import Bucket, Day, Month, Table, Transform
-from bowerbird.lake.types import Type
+from bowerbird.core.refs import Ref
+from bowerbird.lake import layouts, snapshots
+from bowerbird.lake.columns import Edit, Evolved, evolved
+from bowerbird.lake.layouts import partition_spec, sort_order
+from bowerbird.lake.schema import iceberg_schema
+from bowerbird.lake.specs import Table
 
 if TYPE_CHECKING:
-    from pyiceberg import transforms
-    from pyiceberg.partitioning import PartitionSpec
-    from pyiceberg.schema import Schema
+    from pyiceberg.io import FileIO
     from pyiceberg.table import Table as IcebergTable
     from pyiceberg.table import Transaction
     from pyiceberg.table.metadata import TableMetadata
-    from pyiceberg.table.sorting import SortOrder
+
+    from bowerbird.lake.catalog import Lake
 
 NO_RETRY = {"commit.retry.num-retries": "0"}
 """PyIceberg's own retry rebases in silence: a process that wakes late would append twice."""
@@ -33,6 +38,8 @@ _FIXED = {
     "write.metadata.delete-after-commit.enabled": "true",
     "write.metadata.previous-versions-max": "100",
 }
+
+_NAMES = "schema.name-mapping.default"
 
 
 def properties(spec: Table | None) -> dict[str, str]:
@@ -58,58 +65,6 @@ def new_metadata(spec: Table | None, location: str) -> TableMetadata:
     )
 
 
-def partition_spec(schema: Schema, partition: tuple[Transform, ...]) -> PartitionSpec:
-    from pyiceberg.partitioning import PARTITION_FIELD_ID_START, PartitionField, PartitionSpec
-
-    fields = [
-        PartitionField(
-            source_id=schema.find_field(one.column).field_id,
-            field_id=PARTITION_FIELD_ID_START + index,
-            transform=iceberg_transform(one),
-            name=one.field,
-        )
-        for index, one in enumerate(partition)
-    ]
-    return PartitionSpec(*fields)
-
-
-def iceberg_transform(one: Transform) -> transforms.Transform[Any, Any]:
-    from pyiceberg import transforms
-
-    if isinstance(one, Bucket):
-        return transforms.BucketTransform(num_buckets=one.n)
-    if isinstance(one, Day):
-        return transforms.DayTransform()
-    if isinstance(one, Month):
-        return transforms.MonthTransform()
-    return transforms.IdentityTransform()
-
-
-def sort_order(schema: Schema, columns: tuple[str, ...]) -> SortOrder:
-    """Ascending, nulls last: the order in which Arrow sorts NaN as Iceberg wants it."""
-    from pyiceberg.table.sorting import (
-        UNSORTED_SORT_ORDER,
-        NullOrder,
-        SortDirection,
-        SortField,
-        SortOrder,
-    )
-    from pyiceberg.transforms import IdentityTransform
-
-    if not columns:
-        return UNSORTED_SORT_ORDER
-    fields = [
-        SortField(
-            source_id=schema.find_field(column).field_id,
-            transform=IdentityTransform(),
-            direction=SortDirection.ASC,
-            null_order=NullOrder.NULLS_LAST,
-        )
-        for column in columns
-    ]
-    return SortOrder(*fields)
-
-
 def planned(table: IcebergTable | None, spec: Table, location: str) -> TableMetadata:
     """The metadata that files written for `spec` are to fit: nothing is committed here."""
     if table is None:
@@ -126,103 +81,149 @@ def evolve(tx: Transaction, name: str, spec: Table) -> None:
 
     Raises `SpecError`, with the column and what to do, where old rows could not follow.
     """
-    from pyiceberg.transforms import IdentityTransform
-
     now = tx.table_metadata
-    bare = not now.schema().fields
-    wanted = spec.types()
-    if not bare:
-        check_columns(name, now.schema(), wanted)
-    _stage_columns(tx, wanted, bare)
-    schema = tx.table_metadata.schema()
-    target = partition_spec(schema, spec.partition)
-    if bare and spec.partition:
-        with tx.update_spec() as update:
-            for one in spec.partition:
-                update.add_field(one.column, iceberg_transform(one), one.field)
-    elif not tx.table_metadata.spec().compatible_with(target):
-        raise SpecError(
-            f"{name} is partitioned by {_told(now.spec(), now.schema())} and its spec says "
-            f"{_told(target, schema)}",
-            expected="the partitioning that its files have",
-            fix="give the new layout a new table, or drop this one and make it anew",
+    found = evolved(name, now.schema(), spec, now.last_column_id)
+    if found.refused:
+        raise found.refused[0]
+    updates, requirements = _staged(name, now, spec, found, tx._table.io)
+    if updates:
+        tx._apply(tuple(updates), tuple(requirements))
+
+
+def _staged(
+    name: str, now: TableMetadata, spec: Table, found: Evolved, io: FileIO
+) -> tuple[list[Any], list[Any]]:
+    """The metadata updates, and what must not have changed meanwhile."""
+    from pyiceberg.table import update as pyiceberg_update
+
+    update: Any = pyiceberg_update  # its constructors take what their types do not say
+    updates: list[Any] = []
+    requirements: list[Any] = []
+    schema = found.schema
+    if found.edits:
+        requirements += [
+            update.AssertCurrentSchemaId(current_schema_id=now.current_schema_id),
+            update.AssertLastAssignedFieldId(last_assigned_field_id=now.last_column_id),
+        ]
+        known = next((one.schema_id for one in now.schemas if one == schema), None)
+        if known is None:
+            number = max(one.schema_id for one in now.schemas) + 1
+            schema = schema.model_copy(update={"schema_id": number})
+            updates.append(update.AddSchemaUpdate(schema=schema))
+        updates.append(update.SetCurrentSchemaUpdate(schema_id=-1 if known is None else known))
+    split, order = layouts.layout_of(spec, now, schema)
+    layouts.check_names(name, split, schema)
+    if split.spec_id != now.default_spec_id:
+        requirements += [
+            update.AssertDefaultSpecId(default_spec_id=now.default_spec_id),
+            update.AssertLastAssignedPartitionId(last_assigned_partition_id=now.last_partition_id),
+        ]
+        if split.spec_id not in now.specs():
+            updates.append(update.AddPartitionSpecUpdate(spec=split))
+        updates.append(update.SetDefaultSpecUpdate(spec_id=split.spec_id))
+    if order.order_id != now.default_sort_order_id:
+        requirements.append(
+            update.AssertDefaultSortOrderId(default_sort_order_id=now.default_sort_order_id)
         )
-    order = sort_order(schema, spec.sort)
-    if list(tx.table_metadata.sort_order().fields) != list(order.fields):
-        with tx.update_sort_order() as sorting:
-            for column in spec.sort:
-                sorting.asc(column, IdentityTransform())
+        if all(one.order_id != order.order_id for one in now.sort_orders):
+            updates.append(update.AddSortOrderUpdate(sort_order=order))
+        updates.append(update.SetDefaultSortOrderUpdate(sort_order_id=order.order_id))
+    if gone := layouts.forgotten(name, now, schema, split, io):
+        updates.append(update.RemovePartitionSpecsUpdate(spec_ids=gone))
     differ = {k: v for k, v in properties(spec).items() if now.properties.get(k) != v}
+    if found.edits and _NAMES in now.properties:
+        differ[_NAMES] = _names_after(now, found)
     if differ:
-        tx.set_properties(differ)
+        updates.append(update.SetPropertiesUpdate(updates=differ))
+    return updates, requirements
 
 
-def _stage_columns(tx: Transaction, wanted: dict[str, Type], bare: bool) -> None:
-    schema = tx.table_metadata.schema()
-    known = {field.name: field for field in schema.fields}
-    new = [name for name in wanted if name not in known]
-    wider = [
-        name
-        for name, field in known.items()
-        if name in wanted and str(field.field_type) != str(iceberg_type(wanted[name]))
-        if wanted[name].primitive
+def _names_after(now: TableMetadata, found: Evolved) -> str:
+    """The names by which files without numbers are read: the old ones stay, the new ones come."""
+    from pyiceberg.table.name_mapping import create_mapping_from_schema, update_mapping
+
+    mapping = now.name_mapping() or create_mapping_from_schema(now.schema())
+    before, after = now.schema()._lazy_id_to_field, found.schema._lazy_id_to_field
+    parents = found.schema._lazy_id_to_parent
+    renamed = {
+        number: field
+        for number, field in after.items()
+        if number in before and before[number].name != field.name
+    }
+    added: dict[int, list[Any]] = {}
+    for number, field in after.items():
+        if number not in before:
+            added.setdefault(parents.get(number, -1), []).append(field)
+    return update_mapping(mapping, renamed, added).model_dump_json()
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """What keeps a spec from being applied."""
+
+    problem: str
+    expected: str
+    fix: str
+
+
+class Evolution(msgspec.Struct, frozen=True):
+    """What applying a spec to a table changes. All of it is metadata: it writes no data.
+
+    partition, sort: (before, after), None where they stay. older_files, older_bytes, older_rows:
+    what then lies in another layout than the spec's, and stays so until it is compacted or
+    overwritten. reloads: the table has a source, so the changed spec loads all of it anew.
+    """
+
+    name: str
+    edits: tuple[Edit, ...]
+    partition: tuple[str, str] | None
+    sort: tuple[str, str] | None
+    properties: dict[str, str]
+    older_files: int
+    older_bytes: int
+    older_rows: int
+    reloads: bool
+    refused: tuple[Refusal, ...]
+
+    @property
+    def empty(self) -> bool:
+        return not (self.edits or self.partition or self.sort or self.properties or self.refused)
+
+
+def plan_evolution(lake: Lake, spec: Table, ref: Ref | str | None = None) -> Evolution:
+    """What applying `spec` would change, and what is refused and why. Changes nothing.
+
+    Raises `RefError` if there is no such table yet.
+    """
+    table = lake.load(spec.ref if ref is None else ref)
+    name, now = table.name()[-1], table.metadata
+    found = evolved(name, now.schema(), spec, now.last_column_id)
+    refused = list(found.refused)
+    try:
+        _staged(name, now, spec, found, table.io)
+    except SpecError as error:
+        refused.append(error)
+    split, order = layouts.layout_of(spec, now, found.schema)
+    older = [
+        one.file
+        for one in snapshots.live(table, snapshots.head_of(table))
+        if not one.deletes
+        and (one.file.spec_id != split.spec_id or (one.file.sort_order_id or 0) != order.order_id)
     ]
-    looser = [n for n, f in known.items() if n in wanted and f.required > wanted[n].required]
-    if not (new or wider or looser):
-        return
-    with tx.update_schema(allow_incompatible_changes=bare) as update:
-        for name in new:
-            update.add_column((name,), iceberg_type(wanted[name]), required=wanted[name].required)
-        for name in wider:
-            update.update_column((name,), field_type=iceberg_type(wanted[name]))
-        for name in looser:
-            update.make_column_optional((name,))
-
-
-def check_columns(name: str, now: Schema, wanted: dict[str, Type]) -> None:
-    """Raise `SpecError` where the spec asks for columns that old rows cannot give."""
-    for field in now.fields:
-        if field.name not in wanted:
-            raise SpecError(
-                f"{name}: column {field.name!r} is in the table and not in its spec",
-                expected=f"{field.name!r} to stay: its data is there",
-                fix="put it back into the schema, or drop the table and make it anew",
-            )
-        column = wanted[field.name]
-        was, becomes = type_text(field.field_type), type_text(iceberg_type(column))
-        if was != becomes and not _widens(was, becomes):
-            raise SpecError(
-                f"{name}: column {field.name!r} is {was} in the table and {becomes} in its spec",
-                expected="the same type, or a wider one (int to long, float to double)",
-                fix="give the new type a new column, or drop the table and make it anew",
-            )
-        if column.required and not field.required:
-            raise SpecError(
-                f"{name}: column {field.name!r} may be null in the table and not in its spec",
-                expected="what old rows already hold to stay allowed",
-                fix=f"leave 'not null' off {field.name!r}",
-            )
-    for new in wanted.keys() - {field.name for field in now.fields}:
-        if wanted[new].required:
-            raise SpecError(
-                f"{name}: new column {new!r} is 'not null', and old rows have no value for it",
-                expected="a new column that may be null",
-                fix=f"leave 'not null' off {new!r}",
-            )
-
-
-def _widens(was: str, becomes: str) -> bool:
-    """Iceberg's promotions. (PyIceberg's own `promote` lets a decimal's scale change.)"""
-    from bowerbird.lake.types import parse
-
-    if (was, becomes) in (("int", "long"), ("float", "double")):
-        return True
-    one, other = parse(was), parse(becomes)
-    if one.name == other.name == "decimal":
-        return one.numbers[0] <= other.numbers[0] and one.numbers[1] == other.numbers[1]
-    return False
-
-
-def _told(spec: PartitionSpec, schema: Schema) -> str:
-    fields = (f"{f.transform}({schema.find_column_name(f.source_id)})" for f in spec.fields)
-    return ", ".join(fields) or "nothing"
+    splits = layouts.all_told(now.spec(), now.schema()), layouts.all_told(split, found.schema)
+    orders = (
+        layouts.order_told(now.sort_order(), now.schema()),
+        layouts.order_told(order, found.schema),
+    )
+    differ = {k: v for k, v in properties(spec).items() if now.properties.get(k) != v}
+    return Evolution(
+        name=".".join(table.name()),
+        edits=found.edits,
+        partition=splits if split.spec_id != now.default_spec_id else None,
+        sort=orders if order.order_id != now.default_sort_order_id else None,
+        properties=differ,
+        older_files=len(older),
+        older_bytes=sum(file.file_size_in_bytes for file in older),
+        older_rows=sum(file.record_count for file in older),
+        reloads=bool(spec.source),
+        refused=tuple(Refusal(e.problem, e.expected or "", e.fix or "") for e in refused),
+    )

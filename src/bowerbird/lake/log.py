@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from bowerbird.core.errors import CommitConflictError, CorruptError
+from bowerbird.core.errors import CommitConflictError, CorruptError, RefError
 from bowerbird.core.faults import point
 from bowerbird.core.refs import Ref
 from bowerbird.core.targets import WHOLE, Change, Entry, History, Token, Version
-from bowerbird.lake import evolve, kept, snapshots
+from bowerbird.lake import evolve, kept, layouts, publish, snapshots
 from bowerbird.lake.catalog import Lake, identifier
 from bowerbird.lake.exchange import exchange
 from bowerbird.lake.failures import translated
+from bowerbird.lake.publish import Publish
 from bowerbird.lake.specs import Table
 
 if TYPE_CHECKING:
@@ -57,6 +58,8 @@ class TableLog:
         table = self._seen = self._lake.find(self.name)
         if table is None:
             return History()
+        if self.branch != snapshots.MAIN:
+            _check_branch(table, self.branch)
         head = snapshots.head_of(table, self.branch)
         chain, complete = snapshots.ancestors(table, head.snapshot_id if head else None)
         inside = {snapshot.snapshot_id for snapshot in chain}
@@ -78,7 +81,9 @@ class TableLog:
     def _append(self, onto: History, token: Token, change: Change | None) -> Version:
         from bowerbird.lake.transaction import HouseTransaction
 
-        written: Written | None = change.payload if change else None
+        payload: Written | Publish | None = change.payload if change else None
+        published = payload if isinstance(payload, Publish) else None
+        written = None if isinstance(payload, Publish) else payload
         table = self._table_at(onto, written.spec if written else None)
         _no_retry(table)
         tx = HouseTransaction(table)
@@ -88,16 +93,24 @@ class TableLog:
             if written.spec is not None:
                 evolve.evolve(tx, self.name, written.spec)
             new, gone = exchange(table, self.branch, tx.table_metadata, change, written)
+        branch, below = self.branch, onto
+        if published is not None:
+            branch = published.branch
+            below = TableLog(self._lake, self.name, branch).load()
+            publish.check(self.name, onto, below, published)
+            publish.hold(tx, self.branch, onto.head, published)
         touched = {snapshots.part_of(tx.table_metadata, file) for file in (*new, *gone)}
-        summary = _summary(onto, token, change, touched)
+        summary = _summary(below, token, change, touched)
         kept.store(table, summary, CELLS)
-        snapshot = tx.update_snapshot(snapshot_properties=summary, branch=self.branch)
+        snapshot = tx.update_snapshot(snapshot_properties=summary, branch=branch)
         producer = snapshot.overwrite() if gone else snapshot.fast_append()
         for file in gone:
             producer.delete_data_file(file)
-        for file in new:
-            producer.append_data_file(file)
+        layouts.add_files(producer, new, tx.table_metadata)
         producer.commit()
+        if published is not None:
+            publish.move(tx, self.branch, producer.snapshot_id)
+        publish.keep_retention(tx, table.metadata)
         point("lake.commit.before")
         self._commit(tx)
         point("lake.commit.after")
@@ -178,6 +191,17 @@ class TableLog:
                 f"{self.name} was changed between load and commit: {error}",
                 expected="its head as it was loaded",
             ) from error
+
+
+def _check_branch(table: IcebergTable, branch: str) -> None:
+    """Raise `RefError` for a branch that was not made: a commit would begin it from nothing."""
+    ref = table.metadata.refs.get(branch)
+    if ref is None or str(ref.snapshot_ref_type) != "branch":
+        raise RefError(
+            f"{'.'.join(table.name())} has no branch {branch!r}",
+            expected="a branch that was made before it is written to",
+            fix=f"bowerbird table branch … {branch}",
+        )
 
 
 def _told(snapshot: Snapshot) -> dict[str, str]:

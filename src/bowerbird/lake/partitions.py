@@ -8,9 +8,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from bowerbird.lake.evolve import iceberg_transform
+from bowerbird.core.errors import UserError
+from bowerbird.lake.layouts import iceberg_transform
 from bowerbird.lake.ordering import Code, places
-from bowerbird.lake.specs import Bucket, Day, Identity, Month, Table, Transform
+from bowerbird.lake.specs import (
+    Bucket,
+    Day,
+    Hour,
+    Identity,
+    Month,
+    Table,
+    Transform,
+    Truncate,
+    Year,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,7 +32,8 @@ if TYPE_CHECKING:
 
     Words = NDArray[np.uint32]
 
-_DAY_MICROSECONDS = 86_400_000_000
+_HOUR_MICROSECONDS = 3_600_000_000
+_DAY_MICROSECONDS = 24 * _HOUR_MICROSECONDS
 
 
 def partition_values(one: Transform, column: pa.ChunkedArray, kind: IcebergType) -> pa.Array:
@@ -37,7 +49,11 @@ def partition_values(one: Transform, column: pa.ChunkedArray, kind: IcebergType)
         return _days(array)
     if isinstance(one, Month):
         return _months(array)
-    return array
+    if isinstance(one, Year):
+        return _years(array)
+    if isinstance(one, Hour):
+        return _floor(array.cast(pa.int64()), _HOUR_MICROSECONDS).cast(pa.int32())
+    return _truncated(one, array, kind) if isinstance(one, Truncate) else array
 
 
 class Part(NamedTuple):
@@ -103,21 +119,25 @@ def plain(one: Transform, value: Any, kind: IcebergType) -> Any:
     """One partition value as a manifest holds it."""
     from pyiceberg.partitioning import _to_partition_representation
 
-    if value is None or not isinstance(one, Identity):
+    if value is None or not isinstance(one, (Identity, Truncate)):
         return value
     return _to_partition_representation(kind, value)
 
 
 def _days(array: pa.Array) -> pa.Array:
     import pyarrow as pa
-    import pyarrow.compute as pc
 
     if pa.types.is_date(array.type):
         return array.cast(pa.int32())
-    # Arrow divides towards zero; times before 1970 must go down.
-    micros = array.cast(pa.int64())
-    shifted = pc.subtract(micros, _floor_rest(micros, _DAY_MICROSECONDS))
-    return pc.divide(shifted, _DAY_MICROSECONDS).cast(pa.int32())
+    return _floor(array.cast(pa.int64()), _DAY_MICROSECONDS).cast(pa.int32())
+
+
+def _floor(values: pa.Array, by: int) -> pa.Array:
+    """``values / by``, rounded down: Arrow divides towards zero, and what is before 1970 must go
+    the other way."""
+    import pyarrow.compute as pc
+
+    return pc.divide(pc.subtract(values, _floor_rest(values, by)), by)
 
 
 def _floor_rest(values: pa.Array, by: int) -> pa.Array:
@@ -138,6 +158,36 @@ def _months(array: pa.Array) -> pa.Array:
     return pc.add(pc.multiply(years, 12), pc.subtract(pc.month(dates), 1)).cast(pa.int32())
 
 
+def _years(array: pa.Array) -> pa.Array:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    years = pc.year(_days(array).cast(pa.date32()))
+    return pc.subtract(years, 1970).cast(pa.int32())
+
+
+def _truncated(one: Truncate, array: pa.Array, kind: IcebergType) -> pa.Array:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.types as at
+
+    if at.is_integer(array.type):
+        wide = array.cast(pa.int64())
+        try:
+            return pc.subtract_checked(wide, _floor_rest(wide, one.width)).cast(array.type)
+        except pa.ArrowInvalid as error:
+            raise UserError(
+                f"column {one.column!r}: a value is too small to be rounded down to a multiple of "
+                f"{one.width} and stay {array.type}",
+                expected="values above the least of their type",
+            ) from error
+    if at.is_string(array.type) or at.is_large_string(array.type):
+        return pc.utf8_slice_codeunits(array, 0, one.width)
+    if at.is_binary(array.type) or at.is_large_binary(array.type):
+        return pc.binary_slice(array, 0, one.width)
+    return _of_distinct(one, array, kind, array.type)
+
+
 def _bucket(one: Bucket, array: pa.Array, kind: IcebergType) -> pa.Array:
     import numpy as np
     import pyarrow as pa
@@ -145,19 +195,19 @@ def _bucket(one: Bucket, array: pa.Array, kind: IcebergType) -> pa.Array:
 
     hashed = _hash(array)
     if hashed is None:
-        return _bucket_of_distinct(one, array, kind)
+        return _of_distinct(one, array, kind, pa.int32())
     numbers = (hashed & np.uint32(0x7FFFFFFF)) % np.uint32(one.n)
     buckets = pa.array(numbers.astype(np.int32))
     return pc.if_else(pc.is_null(array), pa.scalar(None, pa.int32()), buckets)
 
 
-def _bucket_of_distinct(one: Bucket, array: pa.Array, kind: IcebergType) -> pa.Array:
+def _of_distinct(one: Transform, array: pa.Array, kind: IcebergType, to: pa.DataType) -> pa.Array:
     """By Iceberg's own function, one distinct value at a time: decimals, and what else is rare."""
     import pyarrow as pa
 
-    bucket_of = iceberg_transform(one).transform(kind)
+    transform = iceberg_transform(one).transform(kind)
     coded = array.dictionary_encode()
-    found = pa.array([bucket_of(value.as_py()) for value in coded.dictionary], pa.int32())
+    found = pa.array([transform(value.as_py()) for value in coded.dictionary], to)
     return found.take(coded.indices)
 
 

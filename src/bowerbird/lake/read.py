@@ -99,7 +99,7 @@ def read(
     where: Where = None,
     cells: Iterable[str] | None = None,
 ) -> pa.Table:
-    """The rows of a table at one version (None: as it is now), as Arrow.
+    """The rows of a table at one version, branch or tag (None: as it is now), as Arrow.
 
     cells: only those partitions, without looking into others.
     """
@@ -147,7 +147,7 @@ def plan(
     from pyiceberg.expressions.visitors import bind
 
     table = lake.load(ref)
-    snapshot_id = _pinned(table, version)
+    snapshot_id = pinned(table, version)
     row_filter = expression(where)
     scan = table.scan(
         row_filter=row_filter,
@@ -195,15 +195,23 @@ def _refuse_equality_deletes(table: IcebergTable, one: snapshots.Live) -> None:
         )
 
 
-def _pinned(table: IcebergTable, version: str | None) -> int | None:
+def pinned(table: IcebergTable, version: str | None) -> int | None:
+    """The snapshot of a version, of a branch's head or of a tag; None: the head of main.
+
+    Raises `RefError` for what is not there.
+    """
     if version is None:
         head = snapshots.head_of(table)
         return head.snapshot_id if head else None
+    named = table.metadata.refs.get(version)
+    if named is not None:
+        return named.snapshot_id
     found = table.snapshot_by_id(int(version)) if version.lstrip("-").isdigit() else None
     if found is None:
+        known = ", ".join(name for name in table.metadata.refs if name != snapshots.MAIN)
         raise RefError(
             f"{'.'.join(table.name())} has no version {version}",
-            expected="a version that was not expired",
+            expected=f"a version that was not expired, a branch or a tag ({known or 'none yet'})",
             fix="bowerbird table history, for those that are left",
         )
     return found.snapshot_id

@@ -5,7 +5,7 @@ History stays append-only, so whoever pinned what was rolled back still reads it
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -22,19 +22,37 @@ from bowerbird.lake.write import Written
 if TYPE_CHECKING:
     from pyiceberg.manifest import DataFile
     from pyiceberg.table import Table as IcebergTable
+    from pyiceberg.table.snapshots import Snapshot
+
+
+class Moved(msgspec.Struct, frozen=True):
+    """A whole file that goes in or out: its path, partition, rows and bytes."""
+
+    path: str
+    cell: str
+    rows: int
+    bytes: int
 
 
 class Rollback(msgspec.Struct, frozen=True):
-    """What putting cells of a table back to a version changes; paths of whole files.
+    """What putting cells of a table back to a version changes. No byte of data is written.
 
-    makes: cell -> the meaning that it has again.
+    files_back, files_out: in order of their paths. makes: cell -> the meaning that it has again.
     """
 
     to: str
     cells: tuple[str, ...]
-    put_back: tuple[str, ...]
-    taken_out: tuple[str, ...]
+    files_back: tuple[Moved, ...]
+    files_out: tuple[Moved, ...]
     makes: dict[str, str | None]
+
+    @property
+    def put_back(self) -> tuple[str, ...]:
+        return tuple(file.path for file in self.files_back)
+
+    @property
+    def taken_out(self) -> tuple[str, ...]:
+        return tuple(file.path for file in self.files_out)
 
 
 def rollback(
@@ -63,7 +81,13 @@ def rollback(
         overwrites=shown.cells,
         holds=held,
         payload=Written(spec=None, files=files),
-        results={"files_put_back": len(shown.put_back), "files_taken_out": len(shown.taken_out)},
+        results={
+            "files_put_back": len(shown.files_back),
+            "files_taken_out": len(shown.files_out),
+            "rows_put_back": sum(file.rows for file in shown.files_back),
+            "rows_taken_out": sum(file.rows for file in shown.files_out),
+            "bytes_written": 0,
+        },
     )
 
 
@@ -79,48 +103,66 @@ def _examine(
     table = lake.load(ref)
     before = at(identifier(ref), history, Version(to))
     snapshots.check_cells(identifier(ref), table.metadata, cells)
-    head = table.snapshot_by_id(int(history.head or 0))
-    now = [one for one in snapshots.live(table, head) if snapshots.inside(cells, one.part)]
-    then = [
-        one
-        for one in snapshots.live(table, table.snapshot_by_id(int(to)))
-        if snapshots.inside(cells, one.part)
-    ]
-    _refuse_deletes(identifier(ref), [*then, *now])
-    there = {one.file.file_path for one in now}
-    wanted = {one.file.file_path: one.file for one in then}
-    missing = [file for path, file in wanted.items() if path not in there]
-    _refuse_lost(lake, table, identifier(ref), missing)
+    head, then = (table.snapshot_by_id(int(one or 0)) for one in (history.head, to))
+    now_live, then_live = snapshots.live(table, head), snapshots.live(table, then)
+    now = {one.file.file_path: one for one in _data(cells, now_live)}
+    wanted = {one.file.file_path: one for one in _data(cells, then_live)}
+    if any(one.deletes for one in (*now_live, *then_live)):
+        _refuse_deletes(table, head, then, cells, now.keys(), wanted)
+    missing = [one for path, one in sorted(wanted.items()) if path not in now]
+    _refuse_lost(lake, identifier(ref), [one.file for one in missing])
     shown = Rollback(
         to=to,
         cells=cells,
-        put_back=tuple(file.file_path for file in missing),
-        taken_out=tuple(sorted(there - wanted.keys())),
+        files_back=tuple(map(_moved, missing)),
+        files_out=tuple(_moved(one) for path, one in sorted(now.items()) if path not in wanted),
         makes=restored(history, before, cells),
     )
-    return shown, tuple(wanted.values())
+    return shown, tuple(one.file for one in wanted.values())
 
 
-def _refuse_deletes(name: str, files: Iterable[snapshots.Live]) -> None:
-    # A file that is added again counts as newer than every delete made before: deleted rows would
-    # come back. And a delete made since then would go on to hide rows of a file that stays.
-    for one in files:
-        if one.deletes:
-            raise UserError(
-                f"{name}: {one.file.file_path} deletes rows of {one.part}, and a rollback would "
-                "bring them back or go on hiding them",
-                expected="versions without delete files",
-                fix="rewrite the data files with their deletes applied, then roll back",
-            )
+def _data(cells: tuple[str, ...], live: Iterable[snapshots.Live]) -> list[snapshots.Live]:
+    return [one for one in live if not one.deletes and snapshots.inside(cells, one.part)]
 
 
-def _refuse_lost(lake: Lake, table: IcebergTable, name: str, files: Iterable[DataFile]) -> None:
+def _moved(one: snapshots.Live) -> Moved:
+    file = one.file
+    return Moved(file.file_path, one.part, file.record_count, file.file_size_in_bytes)
+
+
+def _refuse_deletes(
+    table: IcebergTable,
+    head: Snapshot | None,
+    then: Snapshot | None,
+    cells: tuple[str, ...],
+    there: Container[str],
+    wanted: Mapping[str, snapshots.Live],
+) -> None:
+    """Raise `UserError` where a file would show other rows than it did.
+
+    A file that is added again counts as newer than every delete made before, so none of its rows
+    are hidden any more: right only if none were. A file that stays keeps hiding what is hidden now:
+    right only if that is what was hidden then.
+    """
+    hidden_then = snapshots.deleted_rows(table, then, cells, wanted)
+    hidden_now = snapshots.deleted_rows(table, head, cells, wanted)
+    for path, one in wanted.items():
+        was, now = hidden_then.get(path), hidden_now.get(path)
+        after = now if path in there else None
+        if (was.rows if was else frozenset()) == (after.rows if after else frozenset()):
+            continue
+        hiding = was or now
+        assert hiding is not None  # noqa: S101 - else both would be empty
+        raise UserError(
+            f"{'.'.join(table.name())}: {hiding.by[0]} deletes rows of {one.part}, and a rollback "
+            "would bring them back or go on hiding them",
+            expected="the same rows of each file hidden as in that version",
+            fix="rewrite the data files with their deletes applied, then roll back",
+        )
+
+
+def _refuse_lost(lake: Lake, name: str, files: Iterable[DataFile]) -> None:
     for file in files:
-        if file.spec_id != table.metadata.default_spec_id:
-            raise UserError(
-                f"{name}: {file.file_path} was partitioned otherwise than the table is now",
-                expected="files partitioned as the table is",
-            )
         if not lake.files.exists(file.file_path):
             raise UserError(
                 f"{name}: {file.file_path} is gone, so its rows cannot come back",

@@ -9,8 +9,13 @@ ROOM = Room(
     wants={"Table": "bowerbird.lake.steps:wants"},
     steps={
         "table.load": "bowerbird.lake.steps:LOAD",
+        "table.overwrite": "bowerbird.lake.steps:OVERWRITE",
         "table.create": "bowerbird.lake.steps:CREATE",
         "table.rollback": "bowerbird.lake.steps:ROLLBACK",
+        "table.branch": "bowerbird.lake.steps:BRANCH",
+        "table.tag": "bowerbird.lake.steps:TAG",
+        "table.unname": "bowerbird.lake.steps:UNNAME",
+        "table.publish": "bowerbird.lake.steps:PUBLISH",
         "table.drop": "bowerbird.lake.steps:DROP",
     },
     targets={"table": "bowerbird.lake.steps:target"},

@@ -6,19 +6,21 @@ partition with that day, whatever else its path says; `WHOLE` is all of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from bowerbird.core.errors import CorruptError, UserError
-from bowerbird.core.targets import WHOLE, fields_of
+from bowerbird.core.targets import WHOLE, fields_of, overlap
 
 if TYPE_CHECKING:
     from pyiceberg.manifest import DataFile, ManifestEntry, ManifestFile
     from pyiceberg.table import Table as IcebergTable
     from pyiceberg.table.metadata import TableMetadata
     from pyiceberg.table.snapshots import Snapshot
+    from pyiceberg.typedef import Record
+    from pyiceberg.types import NestedField
 
 
 MAIN = "main"
@@ -55,7 +57,20 @@ def part_of(metadata: TableMetadata, file: DataFile) -> str:
     spec = metadata.specs()[file.spec_id]
     if spec.is_unpartitioned():
         return WHOLE
-    return spec.partition_to_path(file.partition, metadata.schema())
+    path = spec.partition_to_path(file.partition, metadata.schema())
+    return path if "=null" not in path else _with_nulls(path, file.partition)
+
+
+def _with_nulls(path: str, values: Record) -> str:
+    """The path, a value that is written as null is (a text, some bytes) told apart from no value:
+    its first letter is quoted."""
+    parts = [
+        part[: -len("null")] + "%6Eull"
+        if part.endswith("=null") and values[at] is not None
+        else part
+        for at, part in enumerate(path.split("/"))
+    ]
+    return "/".join(parts)
 
 
 def inside(cells: Iterable[str], part: str) -> bool:
@@ -84,9 +99,13 @@ def bounds(metadata: TableMetadata, file: DataFile, column: str) -> tuple[Any, A
     None for what the file's statistics do not say. A text's bounds may be cut: the least is then
     less than every value, the greatest greater.
     """
+    return bounds_of(metadata.schema().find_field(column), file)
+
+
+def bounds_of(field: NestedField, file: DataFile) -> tuple[Any, Any, int | None]:
+    """`bounds` of a column of any schema: a file may be older than the column's present type."""
     from pyiceberg.conversions import from_bytes
 
-    field = metadata.schema().find_field(column)
     if not field.field_type.is_primitive:
         return None, None, None
     found = [
@@ -100,8 +119,11 @@ def bounds(metadata: TableMetadata, file: DataFile, column: str) -> tuple[Any, A
 
 
 def check_cells(name: str, metadata: TableMetadata, cells: Iterable[str]) -> None:
-    """Raise `UserError` for a cell whose fields the table is not partitioned by."""
-    known = [field.name for field in metadata.spec().fields]
+    """Raise `UserError` for a cell whose fields the table is not, and never was, partitioned by."""
+    fields = [
+        field for spec in (metadata.spec(), *metadata.partition_specs) for field in spec.fields
+    ]
+    known = list(dict.fromkeys(field.name for field in fields))
     for cell in cells:
         for field in fields_of(cell) or {}:
             if field not in known:
@@ -186,3 +208,58 @@ def deletes_on(table: IcebergTable, branch: str = MAIN) -> dict[str, tuple[str, 
         for task in tasks
         if task.delete_files
     }
+
+
+class Hidden(msgspec.Struct, frozen=True):
+    """The rows of a data file that are deleted, by their places in it, and the files that do so."""
+
+    rows: frozenset[int]
+    by: tuple[str, ...]
+
+
+def deleted_rows(
+    table: IcebergTable, snapshot: Snapshot | None, cells: Iterable[str], paths: Container[str]
+) -> dict[str, Hidden]:
+    """Path -> what is deleted of it in a snapshot, of those data files that have deleted rows.
+
+    Reads the delete files alone. Raises `UserError` for rows in the cells that are deleted by their
+    values (equality deletes): which those are cannot be told without reading all data.
+    """
+    from pyiceberg.io.pyarrow import _read_deletes
+    from pyiceberg.manifest import DataFileContent
+    from pyiceberg.table.delete_file_index import DeleteFileIndex
+
+    index, data, cells = DeleteFileIndex(), [], tuple(cells)
+    for manifest in manifests(table, snapshot) if snapshot is not None else []:
+        for entry in entries(table, manifest):
+            file = entry.data_file
+            if file.content == DataFileContent.POSITION_DELETES:
+                index.add_delete_file(entry, partition_key=file.partition)
+            elif file.content == DataFileContent.EQUALITY_DELETES:
+                _refuse_equality(table, file, cells)
+            elif file.file_path in paths:
+                data.append(entry)
+    found: dict[str, Hidden] = {}
+    read: dict[str, dict[str, Any]] = {}
+    for entry in data:
+        file, rows, by = entry.data_file, set(), []
+        for one in index.for_data_file(entry.sequence_number or 0, file, file.partition):
+            if one.file_path not in read:
+                read[one.file_path] = _read_deletes(table.io, one)
+            places = read[one.file_path].get(file.file_path)
+            if places is not None and len(places):
+                rows.update(places.to_pylist())
+                by.append(one.file_path)
+        if rows:
+            found[file.file_path] = Hidden(frozenset(rows), tuple(sorted(by)))
+    return found
+
+
+def _refuse_equality(table: IcebergTable, file: DataFile, cells: tuple[str, ...]) -> None:
+    part = part_of(table.metadata, file)
+    if part == WHOLE or overlap(cells, (part,)):
+        raise UserError(
+            f"{'.'.join(table.name())}: {file.file_path} deletes rows of {part} by their values",
+            expected="data files whose deleted rows are told by their places, or none",
+            fix="rewrite the data files with their deletes applied",
+        )

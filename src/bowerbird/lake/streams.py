@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from bowerbird.lake import snapshots, spill
+from bowerbird.lake import nulls, snapshots, spill
 from bowerbird.lake.ordering import merged
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ BYTES = 8 * 1024 * 1024
 def scan(found: Planned) -> ArrowScan:
     from pyiceberg.io.pyarrow import ArrowScan
 
+    nulls.kept()
     return ArrowScan(found.table.metadata, found.table.io, found.schema, found.where)
 
 

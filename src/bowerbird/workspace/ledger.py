@@ -196,8 +196,11 @@ class SqlLedger:
             rows = connection.execute(sa.select(MEANINGS.c.hash, MEANINGS.c.tree)).all()
         return {hashed: json.loads(tree) for hashed, tree in rows}
 
-    def made(self) -> dict[str, str]:
-        """Ref of every target that a run ever wrote -> kind of the last step that did."""
+    def made(self, counts: Callable[[str], bool] = lambda _kind: True) -> dict[str, str]:
+        """Ref of every target that a run ever wrote -> kind of the last step that did.
+
+        counts: whether a step of a kind writes its target; one that names a version of it does not.
+        """
         query = (
             sa.select(STEPS.c.target, STEPS.c.kind)
             .join(RUNS, RUNS.c.id == STEPS.c.run)
@@ -205,7 +208,8 @@ class SqlLedger:
             .order_by(RUNS.c.number, STEPS.c.position)
         )
         with self._database.read() as connection:
-            return {row.target: row.kind for row in connection.execute(query)}
+            rows = connection.execute(query).all()
+        return {row.target: row.kind for row in rows if counts(row.kind)}
 
     def take(
         self,

@@ -21,6 +21,7 @@ from bowerbird.core.plans import Allowed, Plan, Want, make_plan
 from bowerbird.core.registry import Registry
 from bowerbird.core.rollback import plan_rollback
 from bowerbird.core.runs import Journal, RunRecord, RunState
+from bowerbird.core.steps import TargetKind
 from bowerbird.core.targets import WHOLE, History, Read, Target, Version
 from bowerbird.workspace.database import Database, open_database
 from bowerbird.workspace.executor import Executor, Ports
@@ -106,7 +107,7 @@ class Workspace:
 
     def plan(self, allowed: Allowed = Allowed()) -> Plan:  # noqa: B008 - frozen
         """The plan that makes what is there into what the specs want. Changes nothing."""
-        wants, made = self.wants(), self.ledger.made()
+        wants, made = self.wants(), self.ledger.made(self._writes)
         wanted = {want.target for want in wants}
         for ref in sorted(allowed.replace_outside | allowed.release_held | allowed.drop):
             _known(ref, wanted | made.keys())
@@ -134,7 +135,7 @@ class Workspace:
 
     def step_kind_of(self, ref: str) -> str:
         """The kind of the last step that wrote a target. Raises `RefError` if none did."""
-        made = self.ledger.made()
+        made = self.ledger.made(self._writes)
         _known(ref, made)
         return made[ref]
 
@@ -215,6 +216,11 @@ class Workspace:
             gone=gone,
         )
         return Executor(ports, holder(), ttl=self.settings.lease_seconds, pool=pool)
+
+    def _writes(self, step_kind: str) -> bool:
+        """Whether steps of a kind write their target, or take it away."""
+        target = self.registry.step_kind(step_kind).target
+        return target is not TargetKind.NONE or step_kind.endswith(".drop")
 
     def _target(self, step_kind: str, ref: str) -> Target:
         kind = self.registry.step_kind(step_kind).target
