@@ -17,15 +17,15 @@ from bowerbird.core.refs import Ref
 from bowerbird.core.targets import WHOLE, Change, Entry, History, Token, Version
 from bowerbird.lake import evolve, kept, snapshots
 from bowerbird.lake.catalog import Lake, identifier
-from bowerbird.lake.exchange import exchange
+from bowerbird.lake.exchange import Files, exchange
 from bowerbird.lake.failures import translated
 from bowerbird.lake.specs import Table
 
 if TYPE_CHECKING:
-    from pyiceberg.manifest import DataFile
     from pyiceberg.table import Table as IcebergTable
     from pyiceberg.table import Transaction
     from pyiceberg.table.snapshots import Snapshot
+    from pyiceberg.table.update.snapshot import _SnapshotProducer
 
     from bowerbird.lake.write import Written
 
@@ -73,8 +73,8 @@ class TableLog:
         table = self._table_at(onto, written.spec if written else None)
         _no_retry(table)
         tx = table.transaction()
-        new: tuple[DataFile, ...] = ()
-        gone: tuple[DataFile, ...] = ()
+        new: Files = ()
+        gone: Files = ()
         if change is not None and written is not None:
             if written.spec is not None:
                 evolve.evolve(tx, self.name, written.spec)
@@ -82,8 +82,7 @@ class TableLog:
         touched = {snapshots.part_of(tx.table_metadata, file) for file in (*new, *gone)}
         summary = _summary(onto, token, change, touched)
         kept.store(table, summary, CELLS)
-        snapshot = tx.update_snapshot(snapshot_properties=summary, branch=self.branch)
-        producer = snapshot.overwrite() if gone else snapshot.fast_append()
+        producer = self._producer(table, tx, summary, gone)
         for file in gone:
             producer.delete_data_file(file)
         for file in new:
@@ -93,6 +92,16 @@ class TableLog:
         self._commit(tx)
         point("lake.commit.after")
         return Version(str(producer.snapshot_id))
+
+    def _producer(
+        self, table: IcebergTable, tx: Transaction, summary: dict[str, str], gone: Files
+    ) -> _SnapshotProducer[Any]:
+        if not gone:
+            snapshot = tx.update_snapshot(snapshot_properties=summary, branch=self.branch)
+            return snapshot.fast_append()
+        from bowerbird.lake.deletes import Overwrite, left_over
+
+        return Overwrite(tx, self.branch, summary, left_over(table, self.branch, gone))
 
     def files(self, token: Token, attempt: str) -> str:
         return f"{self._lake.location(self.name)}/data/{token}/{attempt}"
