@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -123,5 +125,5 @@ def test_depth_is_the_most_files_that_hold_one_key(files: list[Lying]) -> None:
 def test_stacks_are_apart_and_hold_every_file(files: list[Lying]) -> None:
     found = stacks(files)
     assert sorted(f.path for stack in found for f in stack) == sorted(f.path for f in files)
-    for one, other in zip(found, found[1:], strict=False):
+    for one, other in pairwise(found):
         assert max(file.high for file in one) < min(file.low for file in other)

@@ -11,7 +11,7 @@ from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.table import Transaction
 
 from bowerbird.core.errors import CommitConflictError, PlanAgainError, SpecError, UserError
-from bowerbird.core.targets import SHAPE, WHOLE, Change, LogTarget
+from bowerbird.core.targets import SHAPE, WHOLE, Change, LogTarget, Token
 from bowerbird.lake import Lake, Table, TableLog, Written, bucket, day, read, write
 from bowerbird.testing.target_conformance import ONE, OTHER, A, B, Hurried, overwriting
 from tests.lake.world import PARTS, TableWorld, parts

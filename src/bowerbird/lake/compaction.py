@@ -22,7 +22,7 @@ from bowerbird.core.refs import Ref
 from bowerbird.core.steps import Home, StepKind, TargetKind, Work
 from bowerbird.core.targets import WHOLE, Change, Version
 from bowerbird.lake import layout, schema, snapshots, streams
-from bowerbird.lake.catalog import Lake, identifier
+from bowerbird.lake.catalog import Lake, identifier, target_ref
 from bowerbird.lake.failures import translated
 from bowerbird.lake.layout import Limits
 from bowerbird.lake.read import Planned
@@ -153,7 +153,7 @@ def plan_compaction(
     """A plan of one step that rewrites what is worth it; empty, with a note, if nothing is."""
     cells = tuple(cells)
     shown = examine(lake, ref, limits, cells)
-    name = str(ref) if ":" in str(ref) else f"table:{str(ref).replace('.', '/')}"
+    name = target_ref(ref)
     wants = digest([name, "compact", msgspec.to_builtins(limits), list(cells), shown.version])
     notes = []
     if shown.left:

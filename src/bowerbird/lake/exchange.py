@@ -30,6 +30,13 @@ def exchange(
     """
     name = ".".join(table.name())
     _check_columns(name, metadata, written)
+    if written.source is not None and table.snapshot_by_id(int(written.source)) is None:
+        # Its files are being deleted: they must not be put back.
+        raise PlanAgainError(
+            f"{name}: version {written.source} was expired while it was put back",
+            expected="a version that is there",
+            fix=f"bowerbird table history {name}, for those that are left",
+        )
     snapshots.check_cells(name, metadata, [*change.overwrites, *change.makes])
     if written.spec is not None:
         for file in written.files:

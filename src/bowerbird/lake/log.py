@@ -88,6 +88,10 @@ class TableLog:
         for file in new:
             producer.append_data_file(file)
         producer.commit()
+        if written is not None and written.expires:
+            from bowerbird.lake.forgetting import forget
+
+            forget(tx, table, self.branch, written.expires)
         point("lake.commit.before")
         self._commit(tx)
         point("lake.commit.after")

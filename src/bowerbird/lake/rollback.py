@@ -62,7 +62,7 @@ def rollback(
         makes=shown.makes,
         overwrites=shown.cells,
         holds=held,
-        payload=Written(spec=None, files=files),
+        payload=Written(spec=None, files=files, source=to),
         results={"files_put_back": len(shown.put_back), "files_taken_out": len(shown.taken_out)},
     )
 

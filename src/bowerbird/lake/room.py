@@ -12,6 +12,8 @@ ROOM = Room(
         "table.create": "bowerbird.lake.steps:CREATE",
         "table.rollback": "bowerbird.lake.steps:ROLLBACK",
         "table.compact": "bowerbird.lake.compaction:COMPACT",
+        "table.expire": "bowerbird.lake.expiry:EXPIRE",
+        "table.purge": "bowerbird.lake.expiry:PURGE",
         "table.drop": "bowerbird.lake.steps:DROP",
     },
     targets={"table": "bowerbird.lake.steps:target"},

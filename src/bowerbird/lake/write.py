@@ -41,12 +41,16 @@ class Written(msgspec.Struct, frozen=True):
     columns: column -> the id by which the files know it; the commit compares them.
     replaces: path of a file that these take the place of -> the delete files that were applied when
       it was read. The commit holds that both are still so.
+    source: the version whose files these are, put back; the commit holds that it is still there.
+    expires: snapshots that the commit takes out of the history.
     """
 
     spec: Table | None
     columns: dict[str, int] = {}
     files: tuple[DataFile, ...] = ()
     replaces: dict[str, tuple[str, ...]] = {}
+    source: str | None = None
+    expires: tuple[int, ...] = ()
 
     @property
     def rows(self) -> int:

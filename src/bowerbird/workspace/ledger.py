@@ -197,15 +197,23 @@ class SqlLedger:
         return {hashed: json.loads(tree) for hashed, tree in rows}
 
     def made(self) -> dict[str, str]:
-        """Ref of every target that a run ever wrote -> kind of the last step that did."""
+        """Ref of every target that a run ever wrote -> kind of the last step that did.
+
+        A step without a version wrote nothing there (it deleted old files), but for one that drops.
+        """
         query = (
-            sa.select(STEPS.c.target, STEPS.c.kind)
+            sa.select(STEPS.c.target, STEPS.c.kind, STEPS.c.record)
             .join(RUNS, RUNS.c.id == STEPS.c.run)
             .where(STEPS.c.state == "done")
             .order_by(RUNS.c.number, STEPS.c.position)
         )
         with self._database.read() as connection:
-            return {row.target: row.kind for row in connection.execute(query)}
+            rows = connection.execute(query).all()
+        return {
+            row.target: row.kind
+            for row in rows
+            if row.kind.endswith(".drop") or _step(row.record).version is not None
+        }
 
     def take(
         self,
