@@ -190,7 +190,7 @@ def prepare(home: Home, ref: str, versions: Sequence[str], folder: str) -> dict[
     paths = dict.fromkeys(freed)
     # An earlier expiry that is itself among those that go may not have been worked off.
     for path in pending(table, only=going):
-        paths |= dict.fromkeys([*_listed(table, path), reach.bare(path)])
+        paths |= dict.fromkeys([*listed(table, path), reach.bare(path)])
     path = f"{folder}/expired.json"
     with translated(f"writing {path}"), table.io.new_output(path).create(overwrite=True) as file:
         file.write(msgspec.json.encode(list(paths)))
@@ -229,7 +229,8 @@ def pending(table: IcebergTable, only: Collection[int] | None = None) -> list[st
     return found
 
 
-def _listed(table: IcebergTable, path: str) -> list[str]:
+def listed(table: IcebergTable, path: str) -> list[str]:
+    """The bare paths in a list. Raises `CorruptError`."""
     try:
         with translated(f"reading {path}"), table.io.new_input(path).open() as file:
             return msgspec.json.decode(file.read(), type=list[str])
@@ -248,7 +249,7 @@ def purge(home: Home, ref: str) -> dict[str, int]:
     table = lake.load(ref)
     lists = pending(table)
     # What was freed then may be needed by now: a rollback puts old files back.
-    wanted = dict.fromkeys(path for one in lists for path in _listed(table, one))
+    wanted = dict.fromkeys(path for one in lists for path in listed(table, one))
     free = reach.unneeded(table, wanted)
     point("lake.purge.before")
     for start in range(0, len(free), BATCH):

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from bowerbird.lake.failures import translated
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
+
+
+class Found(msgspec.Struct, frozen=True):
+    """A file, by its bare path. at: when it was last written."""
+
+    path: str
+    bytes: int
+    at: datetime
 
 
 class Files:
@@ -21,12 +32,20 @@ class Files:
 
     def under(self, folder: str) -> list[str]:
         """Every file below a folder; none if it is not there."""
+        return [one.path for one in self.listed(folder)]
+
+    def listed(self, folder: str) -> list[Found]:
+        """The same files, with their bytes and when they were written."""
         from pyarrow.fs import FileSelector, FileType
 
         system, path = _open(folder)
         with translated(f"listing {folder}"):
             found = system.get_file_info(FileSelector(path, recursive=True, allow_not_found=True))
-        return [info.path for info in found if info.type == FileType.File]
+        return [
+            Found(info.path, info.size, info.mtime.astimezone(UTC))
+            for info in found
+            if info.type == FileType.File
+        ]
 
     def exists(self, file: str) -> bool:
         from pyarrow.fs import FileType

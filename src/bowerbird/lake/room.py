@@ -14,9 +14,14 @@ ROOM = Room(
         "table.compact": "bowerbird.lake.compaction:COMPACT",
         "table.expire": "bowerbird.lake.expiry:EXPIRE",
         "table.purge": "bowerbird.lake.expiry:PURGE",
+        "table.clean": "bowerbird.lake.orphans:CLEAN",
         "table.drop": "bowerbird.lake.steps:DROP",
     },
     targets={"table": "bowerbird.lake.steps:target"},
-    views={"tables": "bowerbird.lake.views:tables", "table": "bowerbird.lake.views:table"},
+    views={
+        "tables": "bowerbird.lake.views:tables",
+        "table": "bowerbird.lake.views:table",
+        "health": "bowerbird.lake.health:health",
+    },
     standing="first",
 )
