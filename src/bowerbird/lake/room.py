@@ -22,6 +22,7 @@ ROOM = Room(
         "tables": "bowerbird.lake.views:tables",
         "table": "bowerbird.lake.views:table",
         "health": "bowerbird.lake.health:health",
+        "statistics": "bowerbird.lake.statistics:statistics",
     },
     standing="first",
 )
