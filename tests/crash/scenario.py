@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,9 @@ from bowerbird.core.runs import RunState
 from bowerbird.core.targets import Change, LogTarget, Token
 from bowerbird.engines import EngineKind, open_engine
 from bowerbird.lake import Lake, TableLog, branches, read
+from bowerbird.lake.compaction import plan_compaction
+from bowerbird.lake.expiry import plan_expiry
+from bowerbird.lake.orphans import plan_clean
 from bowerbird.workspace.new import make_project
 from bowerbird.workspace.releases import open_log
 from bowerbird.workspace.settings import load_settings
@@ -119,6 +123,35 @@ def cancel(shop: Workspace) -> None:
         assert shop.cancel(run.id).state in (RunState.CANCELLED, RunState.DONE)
 
 
+def maintain(shop: Workspace) -> None:
+    """Deleted rows are compacted away, the old version expires, what an attempt left is cleaned."""
+    apply_again(shop)
+    shop = workspace(Path(shop.loaded.project))
+    lake, later = Lake(shop.home), datetime.now(UTC) + timedelta(days=1)
+    deleted, orphan = Path(shop.loaded.project, "deleted"), Path(lake.location(TABLE), "data/x.txt")
+    if not deleted.exists():
+        delete_first_row(lake)
+        orphan.touch()
+        deleted.touch()
+    for plan in (
+        lambda: plan_compaction(lake, TABLE),
+        lambda: plan_expiry(lake, TABLE, later, spared=shop.ledger.spared),
+        lambda: plan_clean(lake, TABLE, later, shop.ledger.spared),
+    ):
+        for run in shop.ledger.open_runs():
+            assert shop.carry_out(run.id).state == RunState.DONE
+        run = shop.apply(plan())
+        assert run is None or run.state == RunState.DONE, run
+
+
+def delete_first_row(lake: Lake) -> None:
+    from tests.lake.deleting import delete_rows
+
+    table = lake.load(TABLE)
+    if not any(task.delete_files for task in table.scan().plan_files()):
+        delete_rows(lake, TABLE, next(iter(table.scan().plan_files())).file, [0])
+
+
 SCENARIOS = {
     "apply": apply,
     "apply_again": apply_again,
@@ -126,6 +159,7 @@ SCENARIOS = {
     "publish": publish,
     "drop": drop,
     "cancel": cancel,
+    "maintain": maintain,
 }
 
 

@@ -11,7 +11,7 @@ from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.table import Transaction
 
 from bowerbird.core.errors import CommitConflictError, PlanAgainError, SpecError, UserError
-from bowerbird.core.targets import SHAPE, WHOLE, Change, LogTarget
+from bowerbird.core.targets import SHAPE, WHOLE, Change, LogTarget, Token
 from bowerbird.lake import Lake, Table, TableLog, Written, bucket, day, read, write
 from bowerbird.testing.target_conformance import ONE, OTHER, A, B, Hurried, overwriting
 from tests.lake.world import PARTS, TableWorld, parts
@@ -270,3 +270,15 @@ def test_tables_made_at_once_are_one_table(lake: Lake) -> None:
         made = list(pool.map(lambda _: Lake(lake.home).create(PARTS), range(6)))
     assert len({table.metadata.table_uuid for table in made}) == 1
     assert lake.tables() == ("test.parts",)
+
+
+def test_a_history_whose_beginning_was_expired_says_so(world: TableWorld) -> None:
+    """PyIceberg's expiry takes the parent's id out of the oldest snapshot that it leaves."""
+    first = world.target().commit(OTHER, None, world.change(OTHER, "a1", {A: ["a"]})).version
+    assert world.log().load().complete
+    world.target().commit(ONE, first, world.change(ONE, "a1", {B: ["b"]}))
+    world.expire()
+    assert not world.log().load().complete
+    late = Token("r7/s1")
+    with pytest.raises(PlanAgainError, match="no longer descends"):
+        world.target().commit(late, None, world.change(late, "a1", {A: ["late"]}))

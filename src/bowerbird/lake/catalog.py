@@ -35,6 +35,15 @@ def identifier(ref: Ref | str) -> str:
     return f"{ref.namespace}.{ref.name}{part}"
 
 
+def target_ref(ref: Ref | str) -> str:
+    """The ref of a table as a step's target: `identifier` the other way round."""
+    if ":" in str(ref):
+        return str(ref)
+    namespace, name = identifier(ref).split(".")
+    name, _, kind = name.partition("__")
+    return f"{kind or 'table'}:{namespace}/{name}"
+
+
 class Lake:
     """The tables of one workspace. Cheap to open; holds no connection between calls."""
 

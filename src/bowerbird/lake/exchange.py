@@ -30,10 +30,19 @@ def exchange(
     """
     name = ".".join(table.name())
     _check_columns(name, metadata, written)
+    if written.source is not None and table.snapshot_by_id(int(written.source)) is None:
+        # Its files are being deleted: they must not be put back.
+        raise PlanAgainError(
+            f"{name}: version {written.source} was expired while it was put back",
+            expected="a version that is there",
+            fix=f"bowerbird table history {name}, for those that are left",
+        )
     snapshots.check_cells(name, metadata, [*change.overwrites, *change.makes])
     if written.spec is not None:
         for file in written.files:
             _number(file, metadata)
+    if written.replaces:
+        _check_partitioning(name, metadata, written)
     if change.overwrites:
         _check_places(name, metadata, change.overwrites, written.files)
     if not (change.overwrites or written.replaces):
@@ -84,6 +93,17 @@ def _number(file: DataFile, metadata: TableMetadata) -> None:
     file.spec_id = metadata.default_spec_id
     if file.sort_order_id is not None:
         file[15] = metadata.default_sort_order_id  # DataFile gives no setter for it
+
+
+def _check_partitioning(name: str, metadata: TableMetadata, written: Written) -> None:
+    """The files are partitioned as the table is by now: their manifest says that they are."""
+    for file in written.files:
+        if file.spec_id != metadata.default_spec_id:
+            raise PlanAgainError(
+                f"{name}: its partitioning was changed while {file.file_path} was written",
+                expected="the partitioning as it was when the step began",
+                fix="bowerbird apply (it plans again)",
+            )
 
 
 def _check_places(

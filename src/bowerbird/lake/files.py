@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from bowerbird.core.errors import SettingsError
 from bowerbird.core.steps import Access
@@ -15,6 +18,14 @@ if TYPE_CHECKING:
     from pyiceberg.io.pyarrow import PyArrowFileIO
 
 _STORES = ("s3", "s3a", "s3n")
+
+
+class Found(msgspec.Struct, frozen=True):
+    """A file, by the name that table metadata gives it. at: when it was last written."""
+
+    path: str
+    bytes: int
+    at: datetime
 
 
 class Files:
@@ -36,12 +47,25 @@ class Files:
 
     def under(self, folder: str) -> list[str]:
         """Every file below a folder; none if it is not there."""
+        return [one.path for one in self.listed(folder)]
+
+    def listed(self, folder: str) -> list[Found]:
+        """The same files, with their bytes and when they were written."""
         from pyarrow.fs import FileSelector, FileType
 
         system, path, prefix = self.opened(folder)
         with translated(f"listing {folder}"):
             found = system.get_file_info(FileSelector(path, recursive=True, allow_not_found=True))
-        return [prefix + info.path for info in found if info.type == FileType.File]
+        return [
+            Found(prefix + info.path, info.size, info.mtime.astimezone(UTC))
+            for info in found
+            if info.type == FileType.File
+        ]
+
+    def named(self, bare: str) -> str:
+        """The name of a file of the warehouse, from its path without a scheme."""
+        scheme, colon, _ = self.root.partition("://")
+        return f"{scheme}{colon}{bare}" if colon else bare
 
     def exists(self, file: str) -> bool:
         from pyarrow.fs import FileType

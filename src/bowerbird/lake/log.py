@@ -17,16 +17,16 @@ from bowerbird.core.refs import Ref
 from bowerbird.core.targets import WHOLE, Change, Entry, History, Token, Version
 from bowerbird.lake import evolve, kept, layouts, publish, snapshots
 from bowerbird.lake.catalog import Lake, identifier
-from bowerbird.lake.exchange import exchange
+from bowerbird.lake.exchange import Files, exchange
 from bowerbird.lake.failures import translated
 from bowerbird.lake.publish import Publish
 from bowerbird.lake.specs import Table
 
 if TYPE_CHECKING:
-    from pyiceberg.manifest import DataFile
     from pyiceberg.table import Table as IcebergTable
     from pyiceberg.table import Transaction
     from pyiceberg.table.snapshots import Snapshot
+    from pyiceberg.table.update.snapshot import _SnapshotProducer
 
     from bowerbird.lake.write import Written
 
@@ -87,8 +87,8 @@ class TableLog:
         table = self._table_at(onto, written.spec if written else None)
         _no_retry(table)
         tx = HouseTransaction(table)
-        new: tuple[DataFile, ...] = ()
-        gone: tuple[DataFile, ...] = ()
+        new: Files = ()
+        gone: Files = ()
         if change is not None and written is not None:
             if written.spec is not None:
                 evolve.evolve(tx, self.name, written.spec)
@@ -102,8 +102,7 @@ class TableLog:
         touched = {snapshots.part_of(tx.table_metadata, file) for file in (*new, *gone)}
         summary = _summary(below, token, change, touched)
         kept.store(table, summary, CELLS)
-        snapshot = tx.update_snapshot(snapshot_properties=summary, branch=branch)
-        producer = snapshot.overwrite() if gone else snapshot.fast_append()
+        producer = self._producer(table, tx, branch, summary, gone)
         for file in gone:
             producer.delete_data_file(file)
         layouts.add_files(producer, new, tx.table_metadata)
@@ -111,10 +110,29 @@ class TableLog:
         if published is not None:
             publish.move(tx, self.branch, producer.snapshot_id)
         publish.keep_retention(tx, table.metadata)
+        if written is not None and written.expires:
+            from bowerbird.lake.forgetting import forget
+
+            forget(tx, table, self.branch, written.expires)
         point("lake.commit.before")
         self._commit(tx)
         point("lake.commit.after")
         return Version(str(producer.snapshot_id))
+
+    def _producer(
+        self,
+        table: IcebergTable,
+        tx: Transaction,
+        branch: str,
+        summary: dict[str, str],
+        gone: Files,
+    ) -> _SnapshotProducer[Any]:
+        if not gone:
+            snapshot = tx.update_snapshot(snapshot_properties=summary, branch=branch)
+            return snapshot.fast_append()
+        from bowerbird.lake.deletes import Overwrite, left_over
+
+        return Overwrite(tx, branch, summary, left_over(table, branch, gone))
 
     def files(self, token: Token, attempt: str) -> str:
         self._lake.prepare(self.name)

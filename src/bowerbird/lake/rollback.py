@@ -80,7 +80,7 @@ def rollback(
         makes=shown.makes,
         overwrites=shown.cells,
         holds=held,
-        payload=Written(spec=None, files=files),
+        payload=Written(spec=None, files=files, source=to),
         results={
             "files_put_back": len(shown.files_back),
             "files_taken_out": len(shown.files_out),

@@ -190,7 +190,8 @@ def ancestors(table: IcebergTable, version: int | None) -> tuple[list[Snapshot],
             return chain, False
         chain.append(snapshot)
         version = snapshot.parent_snapshot_id
-    return chain, True
+    # Expiry takes the parent's id out of the oldest that is left; its number still tells.
+    return chain, not chain or (chain[-1].sequence_number or 0) <= 1
 
 
 def head_of(table: IcebergTable, branch: str = MAIN) -> Snapshot | None:

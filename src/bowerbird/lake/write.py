@@ -56,12 +56,16 @@ class Written(msgspec.Struct, frozen=True):
     columns: column -> the id by which the files know it; the commit compares them.
     replaces: path of a file that these take the place of -> the delete files that were applied when
       it was read. The commit holds that both are still so.
+    source: the version whose files these are, put back; the commit holds that it is still there.
+    expires: snapshots that the commit takes out of the history.
     """
 
     spec: Table | None
     columns: dict[str, int] = {}
     files: tuple[DataFile, ...] = ()
     replaces: dict[str, tuple[str, ...]] = {}
+    source: str | None = None
+    expires: tuple[int, ...] = ()
 
     @property
     def rows(self) -> int:
@@ -96,7 +100,7 @@ def write(
     """
     name = ref or str(spec.ref)
     metadata = evolve.planned(lake.find(name), spec, lake.place(name))
-    writer = _Writer(lake.io(), metadata, spec, folder, memory)
+    writer = Writer(lake.io(), metadata, spec, folder, memory)
     with ExitStack() as stack:
         parts = _parts(str(spec.ref), rows, spec, metadata, memory, stack)
         files = writer.write(parts)
@@ -151,11 +155,19 @@ def _conformed(name: str, rows: Iterable[pa.RecordBatch], wanted: pa.Schema) -> 
         yield schema.conform(name, pa.Table.from_batches([batch]), wanted)
 
 
-class _Writer:
-    """Writes partitions, a few side by side; each file in order and about as large as asked."""
+class Writer:
+    """Writes partitions, a few side by side; each file in order and about as large as asked.
+
+    For rows that are split and in order already; `write` is for rows as they come.
+    """
 
     def __init__(
-        self, io: FileIO, metadata: TableMetadata, spec: Table, folder: str, memory: int
+        self,
+        io: FileIO,
+        metadata: TableMetadata,
+        spec: Table,
+        folder: str,
+        memory: int = MEMORY,
     ) -> None:
         from pyiceberg.io.pyarrow import compute_statistics_plan, parquet_path_to_id_mapping
 
@@ -228,7 +240,7 @@ class _Writer:
                 while coming and sink.tell() < 0.95 * target:
                     fit = int((target - sink.tell()) / max(row_bytes, 0.01))
                     some = coming.take(min(shape.group_rows, max(fit, 256)))
-                    out.write_table(some, row_group_size=some.num_rows)
+                    out.write_table(some.cast(self._arrow), row_group_size=some.num_rows)
                     rows += some.num_rows
                     row_bytes = sink.tell() / rows
             size = sink.tell()

@@ -199,17 +199,23 @@ class SqlLedger:
     def made(self, counts: Callable[[str], bool] = lambda _kind: True) -> dict[str, str]:
         """Ref of every target that a run ever wrote -> kind of the last step that did.
 
+        A step without a version wrote nothing there (it deleted old files), but for one that drops.
         counts: whether a step of a kind writes its target; one that names a version of it does not.
         """
         query = (
-            sa.select(STEPS.c.target, STEPS.c.kind)
+            sa.select(STEPS.c.target, STEPS.c.kind, STEPS.c.record)
             .join(RUNS, RUNS.c.id == STEPS.c.run)
             .where(STEPS.c.state == "done")
             .order_by(RUNS.c.number, STEPS.c.position)
         )
         with self._database.read() as connection:
             rows = connection.execute(query).all()
-        return {row.target: row.kind for row in rows if counts(row.kind)}
+        return {
+            row.target: row.kind
+            for row in rows
+            if counts(row.kind)
+            and (row.kind.endswith(".drop") or _step(row.record).version is not None)
+        }
 
     def take(
         self,
