@@ -14,7 +14,9 @@ Importing this loads neither PyIceberg nor Arrow: each function imports what it 
 """
 
 from bowerbird.lake.catalog import Lake, identifier
+from bowerbird.lake.changes import Keyed, Ties
 from bowerbird.lake.log import TableLog
+from bowerbird.lake.merge import merge, merge_into
 from bowerbird.lake.read import duckdb, read, read_batches
 from bowerbird.lake.rollback import rollback
 from bowerbird.lake.specs import (
@@ -34,16 +36,20 @@ __all__ = [
     "Bucket",
     "Day",
     "Identity",
+    "Keyed",
     "Lake",
     "Month",
     "Table",
     "TableLog",
+    "Ties",
     "Written",
     "bucket",
     "day",
     "duckdb",
     "identifier",
     "identity",
+    "merge",
+    "merge_into",
     "month",
     "read",
     "read_batches",

@@ -10,6 +10,7 @@ ROOM = Room(
     steps={
         "table.load": "bowerbird.lake.steps:LOAD",
         "table.create": "bowerbird.lake.steps:CREATE",
+        "table.merge": "bowerbird.lake.merge_steps:MERGE",
         "table.rollback": "bowerbird.lake.steps:ROLLBACK",
         "table.drop": "bowerbird.lake.steps:DROP",
     },

@@ -240,4 +240,5 @@ def encoding(arrow: pa.Schema, sort: tuple[str, ...]) -> dict[str, Any]:
         "use_dictionary": [column for column in arrow.names if column not in deltas] or False,
         "column_encoding": dict.fromkeys(deltas, "DELTA_BINARY_PACKED") or None,
         "write_page_index": True,
+        "write_page_checksum": True,
     }
