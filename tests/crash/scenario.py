@@ -10,11 +10,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from bowerbird.core.plans import Allowed
 from bowerbird.core.registry import Registry
 from bowerbird.core.runs import RunState
 from bowerbird.engines import EngineKind, open_engine
-from bowerbird.lake import Lake, TableLog, read
+from bowerbird.lake import Keyed, Lake, Table, TableLog, read
+from bowerbird.lake.merge_steps import plan_merge
 from bowerbird.workspace.new import make_project
 from bowerbird.workspace.releases import open_log
 from bowerbird.workspace.settings import load_settings
@@ -80,6 +83,25 @@ def rollback(shop: Workspace) -> None:
             assert run.state == RunState.DONE, run
 
 
+def changes() -> pa.Table:
+    """An insert, an update and a delete of the alphabet."""
+    ids = pa.array([99, 1, 2], pa.int64())
+    return pa.table({"id": ids, "letter": ["merged"] * 3, "op": ["insert", "update", "delete"]})
+
+
+def merge(shop: Workspace) -> None:
+    apply(shop)
+    shop = workspace(Path(shop.loaded.project))
+    lake = Lake(shop.home)
+    if 99 not in read(lake, TABLE).column("id").to_pylist():
+        spec = shop.specs[TABLE].spec
+        assert isinstance(spec, Table)
+        call = "tests.crash.scenario:changes"
+        run = shop.apply(plan_merge(lake, spec, call, Keyed(key=("id",), op="op")))
+        assert run is not None
+        assert run.state == RunState.DONE, run
+
+
 def drop(shop: Workspace) -> None:
     apply(shop)
     (Path(shop.loaded.project) / "specs" / "tables.py").write_text("")
@@ -99,6 +121,7 @@ SCENARIOS = {
     "apply": apply,
     "apply_again": apply_again,
     "rollback": rollback,
+    "merge": merge,
     "drop": drop,
     "cancel": cancel,
 }
@@ -143,7 +166,7 @@ def left_behind(shop: Workspace) -> list[str]:
         if not entry.burnt and entry.attempt and entry.cells:
             named |= set(log.pinned(entry.version).files.files)
     found = Path(shop.home.warehouse).rglob("*")
-    files = [p for p in found if p.suffix in (".parquet", ".txt")]
+    files = [p for p in found if p.suffix in (".parquet", ".txt", ".arrow")]
     return sorted(p.name for p in files if p.name not in named)
 
 

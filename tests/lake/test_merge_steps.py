@@ -26,7 +26,7 @@ from tests.lake.world import home_in
 
 USERS = Table(
     "test/users",
-    schema={"id": "long", "name": "string"},
+    schema={"id": "long not null", "name": "string"},
     partition=[bucket("id", 4)],
     sort=["id"],
 )

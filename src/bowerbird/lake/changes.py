@@ -98,7 +98,8 @@ class Changes(msgspec.Struct, frozen=True):
         """The changed keys: of the upserts first, then of the deletes."""
         import pyarrow as pa
 
-        parts = [self.upserts.select(list(key)), self.deletes.select(list(key))]
+        # Of a key that is 'not null' the one is so, and the other is not.
+        parts = [self.upserts.select(list(key)).cast(self.deletes.schema), self.deletes]
         return pa.concat_tables(parts).combine_chunks()
 
 
