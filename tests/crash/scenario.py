@@ -11,15 +11,18 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from bowerbird.core.clock import SystemClock
 from bowerbird.core.plans import Allowed, Plan
 from bowerbird.core.registry import Registry
 from bowerbird.core.runs import RunState
 from bowerbird.core.targets import Change, LogTarget, Token
 from bowerbird.engines import EngineKind, open_engine
-from bowerbird.lake import Lake, TableLog, branches, read
+from bowerbird.lake import Keyed, Lake, Table, TableLog, branches, read
 from bowerbird.lake.compaction import plan_compaction
 from bowerbird.lake.expiry import plan_expiry
+from bowerbird.lake.merge_steps import plan_merge
 from bowerbird.lake.orphans import plan_clean
 from bowerbird.workspace.new import make_project
 from bowerbird.workspace.releases import open_log
@@ -108,6 +111,25 @@ def carry(shop: Workspace, plan: Plan) -> None:
     assert run is None or run.state == RunState.DONE, run
 
 
+def changes() -> pa.Table:
+    """An insert, an update and a delete of the alphabet."""
+    ids = pa.array([99, 1, 2], pa.int64())
+    return pa.table({"id": ids, "letter": ["merged"] * 3, "op": ["insert", "update", "delete"]})
+
+
+def merge(shop: Workspace) -> None:
+    apply(shop)
+    shop = workspace(Path(shop.loaded.project))
+    lake = Lake(shop.home)
+    if 99 not in read(lake, TABLE).column("id").to_pylist():
+        spec = shop.specs[TABLE].spec
+        assert isinstance(spec, Table)
+        call = "tests.crash.scenario:changes"
+        run = shop.apply(plan_merge(lake, spec, call, Keyed(key=("id",), op="op")))
+        assert run is not None
+        assert run.state == RunState.DONE, run
+
+
 def drop(shop: Workspace) -> None:
     apply(shop)
     (Path(shop.loaded.project) / "specs" / "tables.py").write_text("")
@@ -157,6 +179,7 @@ SCENARIOS = {
     "apply_again": apply_again,
     "rollback": rollback,
     "publish": publish,
+    "merge": merge,
     "drop": drop,
     "cancel": cancel,
     "maintain": maintain,
@@ -202,7 +225,7 @@ def left_behind(shop: Workspace) -> list[str]:
         if not entry.burnt and entry.attempt and entry.cells:
             named |= set(log.pinned(entry.version).files.files)
     found = Path(shop.home.warehouse).rglob("*")
-    files = [p for p in found if p.suffix in (".parquet", ".txt")]
+    files = [p for p in found if p.suffix in (".parquet", ".txt", ".arrow")]
     return sorted(p.name for p in files if p.name not in named)
 
 

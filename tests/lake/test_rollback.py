@@ -11,6 +11,7 @@ from pyiceberg.typedef import Record
 from bowerbird.core.errors import UserError
 from bowerbird.core.meaning import digest
 from bowerbird.core.plans import Allowed, Want, make_plan
+from bowerbird.core.refs import Ref
 from bowerbird.core.targets import WHOLE, Change, Token, Version
 from bowerbird.lake import Lake, bucket, read, rollback, write
 from bowerbird.lake.rollback import preview
@@ -176,11 +177,12 @@ def test_files_of_an_older_partitioning_are_put_back_as_they_were(world: TableWo
     assert (head["total-records"], head["total-data-files"]) == ("2", "2")
 
 
-def delete_a_row(lake: Lake) -> None:
-    """A position delete as Spark writes it (PyIceberg has no writer for one)."""
+def delete_a_row(lake: Lake, ref: Ref = PARTS.ref) -> None:
+    """A position delete as Spark writes it (PyIceberg has no writer for one): of the first row of a
+    file with part=b."""
     import pyarrow.parquet as pq
 
-    table = lake.load(PARTS.ref)
+    table = lake.load(ref)
     victim = next(t.file for t in table.scan(row_filter="part = 'b'").plan_files())
     path = f"{table.location()}/data/deletes.parquet"
     schema = pa.schema(

@@ -116,6 +116,7 @@ class Change(msgspec.Struct, frozen=True):
     makes: cell -> meaning that the commit makes current; None where the rows that it brings back
       were written by somebody outside the house (a rollback).
     overwrites: the cells whose present rows it replaces; none for a pure append.
+    guards: the cells that it read and that must not have changed since its base, either (a merge).
     holds: cell -> hash of the definition that must not be made again by itself (a rollback).
     payload: what the target's log understands: data files, a folder; opaque here.
     preserves_rows: a rewrite that changes no row (a compaction): data versions stay.
@@ -126,6 +127,7 @@ class Change(msgspec.Struct, frozen=True):
     meaning: str = ""
     makes: Mapping[str, str | None] = {}
     overwrites: tuple[str, ...] = ()
+    guards: tuple[str, ...] = ()
     holds: Mapping[str, str] = {}
     payload: Any = None
     preserves_rows: bool = False
@@ -417,7 +419,8 @@ class LogTarget:
         if change is None:
             return carried(history.entries, token)
         base, wanted = change
-        return judge(self._log.name, history, token, base, wanted.overwrites)
+        held = (*wanted.overwrites, *wanted.guards)
+        return judge(self._log.name, history, token, base, held)
 
 
 BURNT = b"burnt"

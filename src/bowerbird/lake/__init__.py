@@ -14,7 +14,9 @@ Importing this loads neither PyIceberg nor Arrow: each function imports what it 
 """
 
 from bowerbird.lake.catalog import Lake, identifier
+from bowerbird.lake.changes import Keyed, Ties
 from bowerbird.lake.log import TableLog
+from bowerbird.lake.merge import merge, merge_into
 from bowerbird.lake.read import read, read_batches
 from bowerbird.lake.readers import duckdb, polars, ray_dataset, torch_batches
 from bowerbird.lake.rollback import rollback
@@ -42,10 +44,12 @@ __all__ = [
     "Day",
     "Hour",
     "Identity",
+    "Keyed",
     "Lake",
     "Month",
     "Table",
     "TableLog",
+    "Ties",
     "Truncate",
     "Written",
     "Year",
@@ -55,6 +59,8 @@ __all__ = [
     "hour",
     "identifier",
     "identity",
+    "merge",
+    "merge_into",
     "month",
     "polars",
     "ray_dataset",

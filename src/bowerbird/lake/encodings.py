@@ -52,6 +52,7 @@ def chosen(rows: pa.Table) -> Encoding:
             "use_dictionary": [column for column in sizes if column not in taken] or False,
             "column_encoding": {c: e for c, e in taken.items() if e != "PLAIN"} or None,
             "write_page_index": True,
+            "write_page_checksum": True,
         },
         row_bytes=sum(sizes.values()) / max(some.num_rows, 1),
     )

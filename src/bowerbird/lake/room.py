@@ -11,6 +11,7 @@ ROOM = Room(
         "table.load": "bowerbird.lake.steps:LOAD",
         "table.overwrite": "bowerbird.lake.steps:OVERWRITE",
         "table.create": "bowerbird.lake.steps:CREATE",
+        "table.merge": "bowerbird.lake.merge_steps:MERGE",
         "table.rollback": "bowerbird.lake.steps:ROLLBACK",
         "table.branch": "bowerbird.lake.steps:BRANCH",
         "table.tag": "bowerbird.lake.steps:TAG",

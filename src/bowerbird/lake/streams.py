@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from bowerbird.core.errors import CorruptError
 from bowerbird.lake import nulls, snapshots, spill
 from bowerbird.lake.ordering import merged
 
@@ -47,10 +48,23 @@ def file_blocks(found: Planned, task: FileScanTask) -> Iterator[pa.Table]:
 
     A file that holds just what is asked for is read by Arrow, a row group at a time; all else
     (deleted rows, older columns, filters) by PyIceberg; `tests/lake/test_streams.py` holds the
-    first to the second.
+    first to the second. Raises `CorruptError`, with the file's name, for one that is damaged.
     """
     plain = _plain(found, task)
-    yield from _by_pyiceberg(found, task) if plain is None else plain
+    try:
+        yield from _by_pyiceberg(found, task) if plain is None else plain
+    except (OSError, ValueError) as error:
+        raise damaged(found, task, error) from error
+
+
+def damaged(found: Planned, task: FileScanTask, error: Exception) -> CorruptError:
+    """An error from reading a file, as one that names it."""
+    problem = "is gone" if isinstance(error, FileNotFoundError) else "cannot be read"
+    return CorruptError(
+        f"{'.'.join(found.table.name())}: data file {task.file.file_path} {problem}: {error}",
+        expected="the file as it was committed",
+        fix="restore it, or roll back to a version that does not need it",
+    )
 
 
 def _by_pyiceberg(found: Planned, task: FileScanTask) -> Iterator[pa.Table]:
@@ -83,7 +97,7 @@ def _parquet(found: Planned, task: FileScanTask) -> Iterator[pa.Table]:
 
     schema = schema_to_pyarrow(found.schema, include_field_ids=False)
     with found.table.io.new_input(task.file.file_path).open() as source:
-        file = pq.ParquetFile(source, pre_buffer=False)
+        file = pq.ParquetFile(source, pre_buffer=False, page_checksum_verification=True)
         if not _same_columns(found.schema, file.schema_arrow):
             yield from _by_pyiceberg(found, task)
             return

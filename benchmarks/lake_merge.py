@@ -1,0 +1,117 @@
+"""Changed rows merged into a table of a million, against PyIceberg's upsert, in one run.
+
+    python benchmarks/lake_merge.py [--rows 1000000] [--rounds 3] [--changes 100,1000,5000]
+
+Both have the same rows in tables of their own, partitioned by nothing for PyIceberg (its upsert
+reads what a filter of all keys finds) and by bucket of the key for us; nine of ten changes update a
+row, one inserts one. Each round merges other changes into both, in turn; the best of each is told.
+At the end both tables must hold the same rows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from bowerbird.core.clock import SystemClock
+from bowerbird.core.steps import Home
+from bowerbird.core.targets import Change, LogTarget, Token
+from bowerbird.lake import Keyed, Lake, Table, TableLog, bucket, merge_into, read, write
+
+KEYED = Keyed(key=("id",))
+
+
+def users(ids: np.ndarray, seed: int) -> pa.Table:  # type: ignore[type-arg] # of integers
+    random = np.random.default_rng(seed)
+    count = len(ids)
+    times = pa.array(random.integers(0, 10**15, count), pa.timestamp("us", "UTC"))
+    return pa.table(
+        {
+            "id": pa.array(ids, pa.int64()),
+            "at": times,
+            "amount": random.random(count).round(3),
+            "store": pa.array([f"store {n}" for n in random.integers(0, 300, count)]),
+            "visits": random.integers(0, 1000, count),
+        }
+    )
+
+
+def spec(name: str, buckets: int) -> Table:
+    return Table(
+        f"bench/{name}",
+        schema={
+            "id": "long",
+            "at": "timestamptz",
+            "amount": "double",
+            "store": "string",
+            "visits": "long",
+        },
+        partition=(bucket("id", buckets),) if buckets else (),
+        sort=("id",),
+    )
+
+
+def filled(lake: Lake, table: Table, rows: pa.Table) -> None:
+    log = TableLog(lake, table.ref)
+    written = write(lake, table, rows, log.files(Token("load/s"), "a1"))
+    LogTarget(log, SystemClock()).commit(Token("load/s"), None, Change("a1", payload=written))
+
+
+def seconds(call: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--changes", default="100,1000,5000")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        home = Home(f"sqlite:///{folder}/m.db", f"{folder}/warehouse", "bench", folder, folder)
+        lake, ours, theirs = Lake(home), spec("ours", 16), spec("theirs", 0)
+        rows = users(np.random.default_rng(0).permutation(options.rows), 1)
+        filled(lake, ours, rows)
+        filled(lake, theirs, rows)
+        print(f"{'changes':>8}  {'merge':>8}  {'upsert':>8}  {'ratio':>6}")
+        for count in map(int, options.changes.split(",")):
+            best = [float("inf"), float("inf")]
+            for turn in range(options.rounds):
+                took = one_round(lake, (ours, theirs), options.rows, count, turn)
+                best = [min(pair) for pair in zip(best, took, strict=True)]
+            ratio = best[1] / best[0]
+            print(f"{count:>8,}  {best[0]:>7.2f}s  {best[1]:>7.2f}s  {ratio:>5.1f}x")
+        same = sorted_rows(lake, ours).equals(sorted_rows(lake, theirs))
+        print(f"the same rows in both: {same}")
+
+
+def one_round(
+    lake: Lake, tables: tuple[Table, Table], rows: int, count: int, turn: int
+) -> tuple[float, float]:
+    ours, theirs = tables
+    random = np.random.default_rng([count, turn])
+    old = random.choice(rows, count - count // 10, replace=False)
+    new = rows + np.arange(count // 10) + count * 1000 + turn * count
+    changes = users(np.concatenate([old, new]), turn + 2)
+    token = Token(f"merge{count}/{turn}")
+    mine = seconds(lambda: merge_into(lake, ours, changes, KEYED, token, SystemClock()))
+    table = lake.load(theirs.ref)
+    cast = changes.cast(table.schema().as_arrow())
+    return mine, seconds(lambda: table.upsert(cast, join_cols=["id"]))
+
+
+def sorted_rows(lake: Lake, table: Table) -> pa.Table:
+    rows = read(lake, table.ref).cast(users(np.arange(0), 0).schema)
+    return rows.take(pc.sort_indices(rows, sort_keys=[("id", "ascending")])).combine_chunks()
+
+
+if __name__ == "__main__":
+    main()
