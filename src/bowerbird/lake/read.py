@@ -56,7 +56,7 @@ def read(
         with translated(f"reading {identifier(ref)}"):
             return streams.scan(found).to_table(found.tasks)
     except (OSError, ValueError) as error:
-        raise _damaged(identifier(ref), found, error) from error
+        raise damaged(identifier(ref), found, error) from error
 
 
 def read_batches(
@@ -79,7 +79,7 @@ def read_batches(
             for block in streams.blocks(found):
                 yield from block.to_batches()
         except (OSError, ValueError) as error:
-            raise _damaged(identifier(ref), found, error) from error
+            raise damaged(identifier(ref), found, error) from error
 
     return pa.RecordBatchReader.from_batches(schema, batches())
 
@@ -206,7 +206,7 @@ def plain_files(found: Planned) -> bool:
     return len(shapes) == 1
 
 
-def _damaged(name: str, found: Planned, error: Exception) -> CorruptError | Exception:
+def damaged(name: str, found: Planned, error: Exception) -> CorruptError | Exception:
     """The error, with the file's name if one of the files is at fault."""
     import pyarrow.parquet as pq
 

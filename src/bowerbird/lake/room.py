@@ -11,6 +11,7 @@ ROOM = Room(
         "table.load": "bowerbird.lake.steps:LOAD",
         "table.create": "bowerbird.lake.steps:CREATE",
         "table.rollback": "bowerbird.lake.steps:ROLLBACK",
+        "table.join": "bowerbird.lake.join_steps:JOIN",
         "table.drop": "bowerbird.lake.steps:DROP",
     },
     targets={"table": "bowerbird.lake.steps:target"},
