@@ -51,11 +51,11 @@ def test_a_merge_is_the_plain_join(
     other_columns = tuple(f"r_{n}" if n not in on else n for n in RIGHT.names)
     theirs = theirs.rename_columns(list(other_columns))
     adds = () if how in (How.SEMI, How.ANTI) else tuple(n for n in other_columns if n not in on)
-    shape = Shape(on, how, LEFT, theirs.schema, adds)
+    shape = Shape.of(on, how, LEFT, theirs.schema, adds)
     with TemporaryDirectory() as folder:
         parts = list(join_sorted(cut(mine, one), cut(theirs, other), shape, folder, run_bytes=64))
         assert not list(Path(folder).iterdir())
-    found = pa.concat_tables([shape.result().empty_table(), *parts])
+    found = pa.concat_tables([shape.result.empty_table(), *parts])
     plain = plain_join.join(mine.to_pylist(), theirs.to_pylist(), on, how, adds)
     if not left:
         names = dict.fromkeys(LEFT.names)
@@ -91,9 +91,9 @@ def test_an_asof_join_is_the_plain_one(
     names = [f"r_{n}" if n not in on else n for n in RIGHT.names]
     theirs = theirs.rename_columns(names)
     adds = tuple(n for n in names if n not in on)
-    shape = Shape(on, how, LEFT, theirs.schema, adds)
+    shape = Shape.of(on, how, LEFT, theirs.schema, adds)
     parts = list(asof_sorted(cut(mine, one), cut(theirs, other), shape, rule))
-    found = pa.concat_tables([shape.result().empty_table(), *parts])
+    found = pa.concat_tables([shape.result.empty_table(), *parts])
     plain = plain_join.asof(mine.to_pylist(), theirs.to_pylist(), on, how, rule, adds)
     assert found.to_pylist() == plain
 
@@ -105,7 +105,7 @@ def test_a_key_with_very_many_rows_on_both_sides_comes_out_in_blocks(
     monkeypatch.setattr(merging, "ROWS", 100)
     many = [(7, "a", n) for n in range(150)]
     mine, theirs = table(many, LEFT), table(many, RIGHT).rename_columns(["k", "rs", "since", "m"])
-    shape = Shape(("k",), how, LEFT, theirs.schema, ("m",))
+    shape = Shape.of(("k",), how, LEFT, theirs.schema, ("m",))
     parts = list(join_sorted(cut(mine, 40), cut(theirs, 40), shape, run_bytes=1000))
     assert sum(part.num_rows for part in parts) == 150 * 150
     assert max(part.num_rows for part in parts) <= 100

@@ -64,7 +64,7 @@ class JoinPlan(msgspec.Struct, frozen=True):
         import pyarrow as pa
 
         left = self.join.left
-        whole = self.shapes()[-1].result()
+        whole = self.shapes()[-1].result
         # A time that an as-of join needed may not have been asked for.
         silent = set(self.side_schema(0).names) - {*left.keys, *(left.columns or ())}
         silent = silent if left.columns is not None else set()
@@ -76,9 +76,9 @@ class JoinPlan(msgspec.Struct, frozen=True):
         shapes = []
         for place, other in enumerate(self.join.others, 1):
             right = self.side_schema(place)
-            shape = Shape(self.on, other.how, left, right, self._adds(other, right))
+            shape = Shape.of(self.on, other.how, left, right, self._adds(other, right))
             shapes.append(shape)
-            left = shape.result()
+            left = shape.result
         return shapes
 
     def _adds(self, other: Other, right: pa.Schema) -> tuple[str, ...]:
@@ -187,9 +187,9 @@ def _comes_out(plan: JoinPlan, bucket: Bucket) -> bool:
 
 def join_rows(lake: Lake, plan: JoinPlan, folder: str | None = None) -> Iterator[pa.Table]:
     """The rows of a join, one bucket after another, in the order of the key in each."""
-    tables = [lake.load(table.name) for table in plan.tables]
+    opened = _Opened.of(lake, plan)
     for bucket in plan.buckets:
-        yield from _joined(tables, plan, bucket, folder)
+        yield from _joined(opened, bucket, folder)
 
 
 def bucket_rows(
@@ -199,23 +199,34 @@ def bucket_rows(
 
     folder: on a local disk, for what must be sorted, and a key with very many rows.
     """
-    tables = [lake.load(table.name) for table in plan.tables]
-    return _joined(tables, plan, bucket, folder)
+    return _joined(_Opened.of(lake, plan), bucket, folder)
 
 
-def _joined(
-    tables: Sequence[IcebergTable], plan: JoinPlan, bucket: Bucket, folder: str | None
-) -> Iterator[pa.Table]:
-    sides = [_side_rows(table, plan, at, bucket, folder) for at, table in enumerate(tables)]
-    rows = sides[0]
-    for other, shape, right in zip(plan.join.others, plan.shapes(), sides[1:], strict=True):
+class _Opened(msgspec.Struct, frozen=True):
+    """A plan with its tables loaded, and what is the same for all buckets."""
+
+    plan: JoinPlan
+    tables: list[IcebergTable]
+    schemas: list[pa.Schema]
+    shapes: list[Shape]
+    names: list[str]
+
+    @staticmethod
+    def of(lake: Lake, plan: JoinPlan) -> _Opened:
+        tables = [lake.load(table.name) for table in plan.tables]
+        schemas = [plan.side_schema(place) for place in range(len(tables))]
+        return _Opened(plan, tables, schemas, plan.shapes(), plan.schema().names)
+
+
+def _joined(opened: _Opened, bucket: Bucket, folder: str | None) -> Iterator[pa.Table]:
+    rows, *others = (_side_rows(opened, at, bucket, folder) for at in range(len(opened.tables)))
+    for other, shape, right in zip(opened.plan.join.others, opened.shapes, others, strict=True):
         if isinstance(other, AsOf):
             rows = asof_sorted(rows, right, shape, _rule(other))
         else:
             rows = join_sorted(rows, right, shape, folder)
-    names = plan.schema().names
     for block in rows:
-        yield block.select(names)
+        yield block.select(opened.names)
 
 
 def _rule(other: AsOf) -> Rule:
@@ -225,12 +236,11 @@ def _rule(other: AsOf) -> Rule:
 
 
 def _side_rows(
-    loaded: IcebergTable, plan: JoinPlan, place: int, bucket: Bucket, folder: str | None
+    opened: _Opened, place: int, bucket: Bucket, folder: str | None
 ) -> Iterator[pa.Table]:
     """One table's rows in order, its columns named as in the result."""
-    table = plan.tables[place]
-    found = table.found(loaded, bucket)
-    schema = plan.side_schema(place)
+    table, schema = opened.plan.tables[place], opened.schemas[place]
+    found = table.found(opened.tables[place], bucket)
     try:
         for block in in_order(found, table.by, folder=folder):
             yield block.rename_columns(schema.names).cast(schema)

@@ -57,18 +57,21 @@ class Shape(msgspec.Struct, frozen=True):
     how: How
     left: pa.Schema
     right: pa.Schema
-    adds: tuple[str, ...] = ()
+    adds: tuple[str, ...]
+    result: pa.Schema
+    """Of the rows that come out."""
 
-    def result(self) -> pa.Schema:
-        """The schema of the rows that come out."""
+    @staticmethod
+    def of(
+        on: tuple[str, ...], how: How, left: pa.Schema, right: pa.Schema, adds: tuple[str, ...]
+    ) -> Shape:
         import pyarrow as pa
 
-        left: list[pa.Field] = [
-            field.with_nullable(field.nullable or self.how is How.FULL) for field in self.left
-        ]
-        outer = self.how in (How.LEFT, How.FULL)
-        right = [self.right.field(name) for name in self.adds]
-        return pa.schema([*left, *(f.with_nullable(f.nullable or outer) for f in right)])
+        outer = how in (How.LEFT, How.FULL)
+        fields = [field.with_nullable(field.nullable or how is How.FULL) for field in left]
+        more = [right.field(name) for name in adds]
+        fields += [field.with_nullable(field.nullable or outer) for field in more]
+        return Shape(on, how, left, right, adds, pa.schema(fields))
 
 
 def join_sorted(
@@ -215,6 +218,9 @@ def _paired(
     import numpy as np
 
     first, count, copies = first[part], count[part], copies[part]
+    if (copies == 1).all():
+        rows, others = left.slice(part.start, len(copies)), right.select(list(shape.adds))
+        return shaped([*rows.columns, *taken(others, first, count == 0).columns], shape)
     mine = np.repeat(np.arange(part.start, part.stop), copies)
     nth = np.arange(len(mine)) - np.repeat(np.cumsum(copies) - copies, copies)
     theirs = np.repeat(first, copies) + nth
@@ -275,7 +281,7 @@ def _codes(left: pa.ChunkedArray, right: pa.ChunkedArray) -> Places:
     if whole and not left.null_count and not right.null_count:
         width = pa.int32() if kind.bit_width == 32 else pa.int64()
         parts = [side.cast(width).to_numpy() for side in (left, right)]
-        return np.concatenate(parts).astype(np.int64)
+        return np.concatenate(parts, dtype=np.int64)
     chunks = [
         chunk.storage if isinstance(chunk, pa.ExtensionArray) else chunk
         for chunk in (*left.chunks, *right.chunks)
@@ -325,4 +331,4 @@ def shaped(columns: Sequence[Any], shape: Shape) -> pa.Table:
     """The left's columns, then those that the right adds, as the result's table."""
     import pyarrow as pa
 
-    return pa.Table.from_arrays(list(columns), schema=shape.result())
+    return pa.Table.from_arrays(list(columns), schema=shape.result)
