@@ -147,7 +147,7 @@ def merged(streams: Sequence[Iterable[pa.Table]], by: Sequence[str]) -> Iterator
     """
     import pyarrow as pa
 
-    heads = [_Head(iter(stream), by) for stream in streams]
+    heads = [Head(iter(stream), by) for stream in streams]
     heads = [head for head in heads if head.advance()]
     while len(heads) > 1:
         # The first stream whose block ends soonest: all of it can go out, and of the others what
@@ -170,7 +170,7 @@ def merged(streams: Sequence[Iterable[pa.Table]], by: Sequence[str]) -> Iterator
             yield head.rest()
 
 
-class _Head:
+class Head:
     """A stream and the block of it that is at hand."""
 
     def __init__(self, stream: Iterator[pa.Table], by: Sequence[str]) -> None:
@@ -178,6 +178,7 @@ class _Head:
         self._by = by
         self._block: pa.Table = None
         self._start = 0
+        self.last: Key = ()
 
     def advance(self) -> bool:
         """Take the next block that has rows; False at the end."""
@@ -189,6 +190,11 @@ class _Head:
                 self.last = self._keys(block.num_rows - 1)
                 return True
         return False
+
+    @property
+    def first(self) -> Key:
+        """The key of the first row that was not taken yet."""
+        return self._keys(self._start)
 
     @property
     def empty(self) -> bool:

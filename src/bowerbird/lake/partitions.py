@@ -38,11 +38,7 @@ _DAY_MICROSECONDS = 24 * _HOUR_MICROSECONDS
 
 def partition_values(one: Transform, column: pa.ChunkedArray, kind: IcebergType) -> pa.Array:
     """The partition field's value of every row, as Iceberg stores it (days since 1970, …)."""
-    import pyarrow as pa
-
-    array = column.combine_chunks()
-    if isinstance(array, pa.ChunkedArray):  # as Arrow answers for an empty column
-        array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], column.type)
+    array = _one_piece(column)
     if isinstance(one, Bucket):
         return _bucket(one, array, kind)
     if isinstance(one, Day):
@@ -115,6 +111,22 @@ def _dense(numbers: NDArray[np.int64]) -> tuple[list[int], NDArray[np.int64]]:
     return present.tolist(), ranks
 
 
+def hashes(column: pa.ChunkedArray, kind: IcebergType) -> Words:
+    """The hash of each value that buckets come from, without its sign bit; no value is null."""
+    import numpy as np
+
+    array = _one_piece(column)
+    hashed = _hash(array)
+    if hashed is None:
+        from pyiceberg.transforms import BucketTransform
+
+        hash_of = BucketTransform(num_buckets=1).transform(kind, bucket=False)
+        coded = array.dictionary_encode()
+        known = [(hash_of(value.as_py()) or 0) & 0x7FFFFFFF for value in coded.dictionary]
+        hashed = np.array(known, np.uint32)[coded.indices.to_numpy(zero_copy_only=False)]
+    return hashed & np.uint32(0x7FFFFFFF)
+
+
 def plain(one: Transform, value: Any, kind: IcebergType) -> Any:
     """One partition value as a manifest holds it."""
     from pyiceberg.partitioning import _to_partition_representation
@@ -122,6 +134,15 @@ def plain(one: Transform, value: Any, kind: IcebergType) -> Any:
     if value is None or not isinstance(one, (Identity, Truncate)):
         return value
     return _to_partition_representation(kind, value)
+
+
+def _one_piece(column: pa.ChunkedArray) -> pa.Array:
+    import pyarrow as pa
+
+    array = column.combine_chunks()
+    if isinstance(array, pa.ChunkedArray):  # as Arrow answers for an empty column
+        return pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], column.type)
+    return array
 
 
 def _days(array: pa.Array) -> pa.Array:

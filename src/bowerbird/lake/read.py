@@ -88,7 +88,7 @@ class Part(msgspec.Struct, frozen=True):
                 for batch in scan.to_record_batches([self.task]):
                     yield batch.cast(schema)
         except (OSError, ValueError) as error:
-            raise _damaged(self.name, io, [self.task], error) from error
+            raise damaged(self.name, io, [self.task], error) from error
 
 
 def read(
@@ -108,7 +108,7 @@ def read(
         with translated(f"reading {identifier(ref)}"):
             return streams.scan(found).to_table(found.tasks)
     except (OSError, ValueError) as error:
-        raise _damaged(identifier(ref), found.table.io, found.tasks, error) from error
+        raise damaged(identifier(ref), found.table.io, found.tasks, error) from error
 
 
 def read_batches(
@@ -126,11 +126,8 @@ def read_batches(
     schema = found.arrow_schema()
 
     def batches() -> Iterable[pa.RecordBatch]:
-        try:
-            for block in streams.blocks(found):
-                yield from block.to_batches()
-        except (OSError, ValueError) as error:
-            raise _damaged(identifier(ref), found.table.io, found.tasks, error) from error
+        for block in streams.blocks(found):
+            yield from block.to_batches()
 
     return pa.RecordBatchReader.from_batches(schema, batches())
 
@@ -245,7 +242,7 @@ def _terms(column: str, wanted: Any) -> list[BooleanExpression]:
     return [ex.IsNull(column) if wanted is None else ex.EqualTo(column, wanted)]
 
 
-def _damaged(
+def damaged(
     name: str, io: FileIO, tasks: Iterable[FileScanTask], error: Exception
 ) -> CorruptError | Exception:
     """The error, with the file's name if one of the files is at fault."""

@@ -13,6 +13,7 @@ ROOM = Room(
         "table.create": "bowerbird.lake.steps:CREATE",
         "table.merge": "bowerbird.lake.merge_steps:MERGE",
         "table.rollback": "bowerbird.lake.steps:ROLLBACK",
+        "table.join": "bowerbird.lake.join_steps:JOIN",
         "table.branch": "bowerbird.lake.steps:BRANCH",
         "table.tag": "bowerbird.lake.steps:TAG",
         "table.unname": "bowerbird.lake.steps:UNNAME",
