@@ -49,7 +49,7 @@ INTERRUPTED = 130
 def main() -> None:
     """The entry point: no traceback reaches a person for a mistake of theirs."""
     try:
-        from bowerbird.cli import commands, commands_demo  # noqa: F401 - they add to `app`
+        from bowerbird.cli import commands, commands_demo, commands_table  # noqa: F401 - they add to `app`
 
         code = app(standalone_mode=False)
         sys.stdout.flush()  # here, where a reader that is gone is understood

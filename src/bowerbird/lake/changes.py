@@ -302,7 +302,7 @@ def _last(name: str, keys: pa.Table, came: pa.Table, keyed: Keyed) -> pa.Array:
     by = ["#key", *(f"#{column}" for column in keyed.order)]
     columns = [Keys(keys).codes, *(_order(name, came, column) for column in keyed.order)]
     rows = pa.table(dict(zip(by, columns, strict=True)))
-    places = ordering.places(rows, by)
+    places = pa.array(ordering.places(rows, by))
     in_order = rows.take(places)
     code = in_order.column("#key").to_numpy()
     ends = np.append(code[1:] != code[:-1], True)

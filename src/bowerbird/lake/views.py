@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -10,11 +12,16 @@ import msgspec
 from bowerbird.core.refs import Ref
 from bowerbird.core.targets import CellState, Entry
 from bowerbird.lake import snapshots
+from bowerbird.lake.branches import Name, names
 from bowerbird.lake.catalog import Lake, identifier
+from bowerbird.lake.compaction import order_of
 from bowerbird.lake.log import TableLog
+from bowerbird.lake.read import plan
 from bowerbird.lake.schema import columns_of
+from bowerbird.lake.streams import lies_in_order
 
 if TYPE_CHECKING:
+    from pyiceberg.table import Table as IcebergTable
     from pyiceberg.table.snapshots import Snapshot
 
 
@@ -49,9 +56,77 @@ class TableView(msgspec.Struct, frozen=True):
     versions: tuple[VersionView, ...]
 
 
-def tables(lake: Lake) -> tuple[str, ...]:
-    """The identifiers of all tables."""
-    return lake.tables()
+class TableLine(msgspec.Struct, frozen=True):
+    """A table among others."""
+
+    name: str
+    version: str | None
+    rows: int
+    files: int
+    bytes: int
+
+
+class FileView(msgspec.Struct, frozen=True):
+    """A data file. sorted: in the table's order. deletes: files that delete rows of it."""
+
+    path: str
+    part: str
+    rows: int
+    bytes: int
+    sorted: bool
+    deletes: int
+
+
+class Versions(msgspec.Struct, frozen=True):
+    """A table's versions, newest first, and its branches and tags."""
+
+    name: str
+    versions: tuple[VersionView, ...]
+    names: tuple[Name, ...]
+
+
+def tables(lake: Lake) -> tuple[TableLine, ...]:
+    """Every table, as it is now."""
+    return tuple(_line(name, lake.load(name)) for name in lake.tables())
+
+
+def _line(name: str, found: IcebergTable) -> TableLine:
+    head = snapshots.head_of(found)
+    told = _figures(head)
+    return TableLine(
+        name=name,
+        version=str(head.snapshot_id) if head else None,
+        rows=told["total-records"],
+        files=told["total-data-files"],
+        bytes=told["total-files-size"],
+    )
+
+
+def files(
+    lake: Lake, ref: Ref | str, version: str | None = None, cells: Iterable[str] | None = None
+) -> tuple[FileView, ...]:
+    """The data files of a version (None: the present one), by partition."""
+    found = plan(lake, ref, version, cells=cells)
+    metadata = found.table.metadata
+    by = order_of(found.table)
+    views = (
+        FileView(
+            path=task.file.file_path,
+            part=snapshots.part_of(metadata, task.file),
+            rows=task.file.record_count,
+            bytes=task.file.file_size_in_bytes,
+            sorted=lies_in_order(metadata, task, by),
+            deletes=len(task.delete_files),
+        )
+        for task in found.tasks
+    )
+    return tuple(sorted(views, key=lambda one: (one.part, one.path)))
+
+
+def versions(lake: Lake, ref: Ref | str) -> Versions:
+    """All versions that the present one descends from."""
+    found = table(lake, ref, versions=sys.maxsize)
+    return Versions(found.name, found.versions, names(lake, ref))
 
 
 def table(lake: Lake, ref: Ref | str, versions: int = 20) -> TableView:

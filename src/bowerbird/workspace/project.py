@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import importlib.util
+import os
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
@@ -67,9 +68,15 @@ def put_on_path(project: Path) -> None:
     own |= {path.name for path in project.iterdir() if path.is_dir() and path.name.isidentifier()}
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
-        if (file and Path(file).is_relative_to(project)) or name.partition(".")[0] in own & _SHARED:
+        if (file and _is_of(project, file)) or name.partition(".")[0] in own & _SHARED:
             del sys.modules[name]
     importlib.invalidate_caches()
+
+
+def _is_of(project: Path, file: str) -> bool:
+    """Whether a module is the project's own; an environment in its folder is not."""
+    path = Path(os.path.normpath(file))
+    return path.is_relative_to(project) and not path.is_relative_to(os.path.normpath(sys.prefix))
 
 
 _SHARED = {"specs"}
