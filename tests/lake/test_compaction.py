@@ -16,7 +16,7 @@ from bowerbird.core.clock import SystemClock
 from bowerbird.core.errors import PlanAgainError
 from bowerbird.core.steps import Home
 from bowerbird.core.targets import WHOLE, Change, LogTarget, Token
-from bowerbird.lake import Lake, Table, TableLog, bucket, read, snapshots, write
+from bowerbird.lake import Lake, Table, TableLog, bucket, layout, read, snapshots, write
 from bowerbird.lake.compaction import change, examine, plan_compaction, rewrite
 from bowerbird.lake.layout import Limits
 from bowerbird.lake.read import plan as plan_read
@@ -118,6 +118,18 @@ def test_partitions_larger_than_a_file_become_files_of_the_wanted_size(
     assert all(size >= spec.target_file_bytes for size in sizes[:-1])
     assert rows_of(lake) == before
     assert plan_compaction(lake, REF).empty
+
+
+def test_files_that_one_write_makes_of_a_partition_are_one_run(lake: Lake) -> None:
+    """Else a key that fills many files would look deep, and be rewritten for ever."""
+    spec = replace(EVENTS, partition=(), target_file_bytes=2048)
+    count = 300_000
+    rows = {"id": [7] * count, "at": range(count), "word": ["w"] * count}
+    append(lake, "r", pa.table(rows), spec)
+    found = plan_read(lake, REF)
+    files = [layout.lying(found.table.metadata, task, spec.sort) for task in found.tasks]
+    assert len(files) > 1
+    assert layout.depth(files) == 1
 
 
 def test_only_partitions_that_need_it_are_rewritten(home: Home, lake: Lake) -> None:

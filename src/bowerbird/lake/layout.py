@@ -60,8 +60,9 @@ class Group(msgspec.Struct, frozen=True):
     reasons: tuple[str, ...]
 
 
-_OURS = re.compile(r"(.*/[0-9a-f]{8})-\d{5}\.parquet")
-"""As `write` names files: what is before the number is the writer's own."""
+_OURS = re.compile(r"(.*/[0-9a-f]{8}(?:-\d{5})?)-(?:\d{3}|\d{5})\.parquet")
+"""As `write` names files: what is before the last number is the writer's own, or its partition's.
+`test_files_that_one_write_makes_of_a_partition_are_one_run` holds the two together."""
 
 
 def lying(metadata: TableMetadata, task: FileScanTask, by: Sequence[str]) -> Lying:
