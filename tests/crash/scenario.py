@@ -6,8 +6,13 @@ Every scenario can be run again from the start and then goes on; `state` tells t
 from __future__ import annotations
 
 import json
+import pickle
 import sys
+<<<<<<< HEAD
 from datetime import UTC, datetime, timedelta
+=======
+from collections.abc import Callable
+>>>>>>> w/g
 from pathlib import Path
 from typing import Any
 
@@ -90,25 +95,38 @@ def rollback(shop: Workspace) -> None:
 
 
 def publish(shop: Workspace) -> None:
-    """A branch is made, written to, and published; then tagged, and its name taken away."""
+    """A branch is made, written to, and published; then its name is taken away."""
     apply(shop)
-    lake, stage = Lake(shop.home), Path(shop.loaded.project, "stage")
-    if not stage.exists():
+    lake = Lake(shop.home)
+
+    def branch() -> Plan:
         head = TableLog(lake, TABLE).load().head
-        carry(shop, branches.plan_name(branches.NameKind.BRANCH, TABLE, "audit", str(head)))
+        return branches.plan_name(branches.NameKind.BRANCH, TABLE, "audit", str(head))
+
+    def removal() -> Plan:
+        head = TableLog(lake, TABLE, "audit").load().head
+        return branches.plan_removal(TABLE, "audit", str(head))
+
+    carry(shop, "branch", branch)
+    if not Path(shop.loaded.project, "publish").exists():
         target = LogTarget(TableLog(lake, TABLE, "audit"), SystemClock())
         change = Change("a1", makes={"#audited": "m"})
         target.commit(Token("written/beside"), target.read().version, change)
-        stage.touch()
-    if any(one.name == "audit" for one in branches.names(lake, TABLE)):
-        carry(shop, branches.plan_publish(lake, TABLE, "audit"))
-        head = TableLog(lake, TABLE, "audit").load().head
-        carry(shop, branches.plan_removal(TABLE, "audit", str(head)))
+    carry(shop, "publish", lambda: branches.plan_publish(lake, TABLE, "audit"))
+    carry(shop, "removal", removal)
 
 
-def carry(shop: Workspace, plan: Plan) -> None:
+def carry(shop: Workspace, name: str, make: Callable[[], Plan]) -> None:
+    """Carry a plan out once: the very plan, also by a process that comes after a crash."""
+    kept = Path(shop.loaded.project, name)
+    if not kept.exists():
+        kept.write_bytes(pickle.dumps(make()))
+    plan = pickle.loads(kept.read_bytes())
+    if any(run.plan == plan and run.state == RunState.DONE for run in shop.ledger.runs()):
+        return
     run = shop.apply(plan)
-    assert run is None or run.state == RunState.DONE, run
+    assert run is not None
+    assert run.state == RunState.DONE, run
 
 
 def changes() -> pa.Table:

@@ -166,7 +166,7 @@ def append(lake: Lake, spec: Table, rows: pa.Table, token: str) -> None:
     target.commit(Token(token), target.read().version, Change("a1", payload=written))
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.data())
 def test_old_and_new_files_are_read_in_the_present_columns(data: st.DataObject) -> None:
     model = Model()

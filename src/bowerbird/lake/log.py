@@ -93,19 +93,20 @@ class TableLog:
             if written.spec is not None:
                 evolve.evolve(tx, self.name, written.spec)
             new, gone = exchange(table, self.branch, tx.table_metadata, change, written)
+        metadata = tx.table_metadata  # made anew, all of it, each time that it is asked for
         branch, below = self.branch, onto
         if published is not None:
             branch = published.branch
             below = TableLog(self._lake, self.name, branch).load()
             publish.check(self.name, onto, below, published)
             publish.hold(tx, self.branch, onto.head, published)
-        touched = {snapshots.part_of(tx.table_metadata, file) for file in (*new, *gone)}
+        touched = {snapshots.part_of(metadata, file) for file in (*new, *gone)}
         summary = _summary(below, token, change, touched)
         kept.store(table, summary, CELLS)
         producer = self._producer(table, tx, branch, summary, gone)
         for file in gone:
             producer.delete_data_file(file)
-        layouts.add_files(producer, new, tx.table_metadata)
+        layouts.add_files(producer, new, metadata)
         producer.commit()
         if published is not None:
             publish.move(tx, self.branch, producer.snapshot_id)
