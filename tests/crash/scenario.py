@@ -8,11 +8,8 @@ from __future__ import annotations
 import json
 import pickle
 import sys
-<<<<<<< HEAD
-from datetime import UTC, datetime, timedelta
-=======
 from collections.abc import Callable
->>>>>>> w/g
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
