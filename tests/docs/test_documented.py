@@ -21,6 +21,7 @@ from tests.docs.markdown import ROOT, Page, page, pages
 
 importlib.import_module("bowerbird.cli.commands")
 importlib.import_module("bowerbird.cli.commands_demo")
+importlib.import_module("bowerbird.cli.commands_table")
 
 PAGES = pages()
 SOURCE = ROOT / "src" / "bowerbird"
@@ -69,7 +70,15 @@ def _commands() -> dict[str, set[str]]:
     """Command -> its long options; "" is what stands before the command."""
     group = typer.main.get_command(app)
     found = {"": _options(group)}
-    return found | {name: _options(command) for name, command in group.commands.items()}  # type: ignore[attr-defined]
+    for name, command in group.commands.items():  # type: ignore[attr-defined]
+        inner = getattr(command, "commands", {})
+        found[name] = set().union(_options(command), *map(_options, inner.values()))
+    return found
+
+
+def _table_commands() -> dict[str, set[str]]:
+    tables = typer.main.get_command(app).commands["table"]  # type: ignore[attr-defined]
+    return {name: _options(command) for name, command in tables.commands.items()}
 
 
 def _options(command: object) -> set[str]:
@@ -92,6 +101,14 @@ def test_every_command_and_option_is_documented_and_no_other() -> None:
         )
 
 
+def test_every_command_of_tables_is_documented_with_its_options() -> None:
+    shown = {
+        row[0].strip("`").split()[1]: set(re.findall(r"`(--[a-z-]+)", row[2]))
+        for row in rows(page("docs/cli.md"), "table")
+    }
+    assert shown == {name: options - {"--json"} for name, options in _table_commands().items()}
+
+
 def test_what_every_command_prints_for_programs_is_documented() -> None:
     shown = {name for row in rows(page("docs/cli.md"), "For programs") for name in _named(row[0])}
     assert shown == set(_commands()) - {""}
@@ -107,6 +124,8 @@ def test_every_command_that_a_page_types_exists() -> None:
         for text in [b.text for b in one.blocks if b.language == "console"]:
             for name in re.findall(r"^\$ .*?\bbowerbird (?:-e \w+ )?([a-z]+)", text, re.MULTILINE):
                 assert name in commands, f"{one.name}: bowerbird {name}"
+            for name in re.findall(r"^\$ .*?\bbowerbird table ([a-z]+)", text, re.MULTILINE):
+                assert name in _table_commands(), f"{one.name}: bowerbird table {name}"
 
 
 def test_exit_codes_are_those_of_the_errors() -> None:
