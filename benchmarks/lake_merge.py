@@ -27,7 +27,7 @@ from bowerbird.lake import Keyed, Lake, Table, TableLog, bucket, merge_into, rea
 KEYED = Keyed(key=("id",))
 
 
-def users(ids: np.ndarray, seed: int) -> pa.Table:  # type: ignore[type-arg] # of integers
+def users(ids: np.ndarray, seed: int) -> pa.Table:
     random = np.random.default_rng(seed)
     count = len(ids)
     times = pa.array(random.integers(0, 10**15, count), pa.timestamp("us", "UTC"))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
-from bowerbird.core.errors import CorruptError, RefError, UserError
+from bowerbird.core.errors import RefError, UserError
 from bowerbird.core.refs import Ref
 from bowerbird.lake import snapshots, streams
 from bowerbird.lake.catalog import Lake, identifier
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
     from pyiceberg.table import DataScan, FileScanTask
     from pyiceberg.table import Table as IcebergTable
 
-    Where: TypeAlias = BooleanExpression | Mapping[str, Any] | None
-    """An Iceberg expression, or column -> value, or column -> (start, end) for ``[start, end)``,
+    Where: TypeAlias = BooleanExpression | Mapping[str, Any] | str | None
+    """An Iceberg expression, or its text (``id > 7 and name = 'x'``), or column -> value, or column -> (start, end) for ``[start, end)``,
     either of which may be None."""
 
 
@@ -51,12 +52,15 @@ def read(
 
     cells: only those partitions, without looking into others.
     """
+    import pyarrow as pa
+    from pyiceberg.io.pyarrow import schema_to_pyarrow
+
     found = plan(lake, ref, version, columns, where, cells)
-    try:
-        with translated(f"reading {identifier(ref)}"):
-            return streams.scan(found).to_table(found.tasks)
-    except (OSError, ValueError) as error:
-        raise _damaged(identifier(ref), found, error) from error
+    schema = schema_to_pyarrow(found.schema, include_field_ids=False)
+    with translated(f"reading {identifier(ref)}"), ThreadPoolExecutor() as pool:
+        files = pool.map(lambda task: list(streams.file_blocks(found, task)), found.tasks)
+        blocks = [block for file in files for block in file]
+    return pa.concat_tables([schema.empty_table(), *blocks])
 
 
 def read_batches(
@@ -75,11 +79,8 @@ def read_batches(
     schema = schema_to_pyarrow(found.schema, include_field_ids=False)
 
     def batches() -> Iterable[pa.RecordBatch]:
-        try:
-            for block in streams.blocks(found):
-                yield from block.to_batches()
-        except (OSError, ValueError) as error:
-            raise _damaged(identifier(ref), found, error) from error
+        for block in streams.blocks(found):
+            yield from block.to_batches()
 
     return pa.RecordBatchReader.from_batches(schema, batches())
 
@@ -151,6 +152,8 @@ def expression(where: Where) -> BooleanExpression:
 
     if where is None:
         return ex.AlwaysTrue()
+    if isinstance(where, str):
+        return _parsed(where)
     if not isinstance(where, Mapping):
         return where
     whole: BooleanExpression = ex.AlwaysTrue()
@@ -158,6 +161,22 @@ def expression(where: Where) -> BooleanExpression:
         for term in _terms(column, wanted):
             whole = ex.And(whole, term)
     return whole
+
+
+def _parsed(text: str) -> BooleanExpression:
+    from pyiceberg.expressions.parser import parse
+    from pyparsing import ParseException
+
+    try:
+        return parse(text)
+    except ParseException as error:
+        raise UserError(
+            f"the filter {text!r} cannot be read from its character {error.loc + 1} on: "
+            f"{text[error.loc :][:20]!r}",
+            expected="comparisons joined by and, or, not, such as: id >= 7 and name is not null",
+        ) from error
+    except ValueError as error:
+        raise UserError(f"the filter {text!r} cannot be read: {error}") from error
 
 
 def _terms(column: str, wanted: Any) -> list[BooleanExpression]:
@@ -204,22 +223,3 @@ def plain_files(found: Planned) -> bool:
         return False
     shapes = {tuple(map(str, schema.fields)) for schema in found.table.metadata.schemas}
     return len(shapes) == 1
-
-
-def _damaged(name: str, found: Planned, error: Exception) -> CorruptError | Exception:
-    """The error, with the file's name if one of the files is at fault."""
-    import pyarrow.parquet as pq
-
-    for task in found.tasks:
-        path = task.file.file_path
-        try:
-            with found.table.io.new_input(path).open() as file:
-                pq.read_table(file)
-        except (OSError, ValueError) as problem:
-            gone = isinstance(problem, FileNotFoundError)
-            return CorruptError(
-                f"{name}: data file {path} {'is gone' if gone else 'cannot be read'}: {problem}",
-                expected="the file as it was committed",
-                fix="restore it, or roll back to a version that does not need it",
-            )
-    return error
