@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from pyiceberg.table import Table as IcebergTable
 
     Where: TypeAlias = BooleanExpression | Mapping[str, Any] | str | None
-    """An Iceberg expression, or its text (``id > 7 and name = 'x'``), or column -> value, or column -> (start, end) for ``[start, end)``,
-    either of which may be None."""
+    """An Iceberg expression, or its text (``id > 7 and name = 'x'``), or column -> value, or column
+    -> (start, end) for ``[start, end)``, either of which may be None."""
 
 
 class Planned(msgspec.Struct, frozen=True):
