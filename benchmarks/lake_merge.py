@@ -11,6 +11,7 @@ At the end both tables must hold the same rows.
 from __future__ import annotations
 
 import argparse
+import itertools
 import tempfile
 import time
 from collections.abc import Callable
@@ -24,10 +25,10 @@ from bowerbird.core.steps import Home
 from bowerbird.core.targets import Change, LogTarget, Token
 from bowerbird.lake import Keyed, Lake, Table, TableLog, bucket, merge_into, read, write
 
-KEYED = Keyed(key=("id",))
+KEYS = (("id",), ("id", "store"))
 
 
-def users(ids: np.ndarray, seed: int) -> pa.Table:  # type: ignore[type-arg] # of integers
+def users(ids: np.ndarray, seed: int) -> pa.Table:
     random = np.random.default_rng(seed)
     count = len(ids)
     times = pa.array(random.integers(0, 10**15, count), pa.timestamp("us", "UTC"))
@@ -36,7 +37,7 @@ def users(ids: np.ndarray, seed: int) -> pa.Table:  # type: ignore[type-arg] # o
             "id": pa.array(ids, pa.int64()),
             "at": times,
             "amount": random.random(count).round(3),
-            "store": pa.array([f"store {n}" for n in random.integers(0, 300, count)]),
+            "store": pa.array([f"store {n % 300}" for n in ids]),
             "visits": random.integers(0, 1000, count),
         }
     )
@@ -81,35 +82,41 @@ def main() -> None:
         rows = users(np.random.default_rng(0).permutation(options.rows), 1)
         filled(lake, ours, rows)
         filled(lake, theirs, rows)
-        print(f"{'changes':>8}  {'merge':>8}  {'upsert':>8}  {'ratio':>6}")
-        for count in map(int, options.changes.split(",")):
+        print(f"{'key':<10} {'changes':>8}  {'merge':>8}  {'upsert':>8}  {'ratio':>6}")
+        counts = map(int, options.changes.split(","))
+        for count, key in itertools.product(counts, KEYS):
             best = [float("inf"), float("inf")]
             for turn in range(options.rounds):
-                took = one_round(lake, (ours, theirs), options.rows, count, turn)
+                took = one_round(lake, (ours, theirs), key, options.rows, count, turn)
                 best = [min(pair) for pair in zip(best, took, strict=True)]
-            ratio = best[1] / best[0]
-            print(f"{count:>8,}  {best[0]:>7.2f}s  {best[1]:>7.2f}s  {ratio:>5.1f}x")
+            told = f"{best[0]:>7.2f}s  {best[1]:>7.2f}s  {best[1] / best[0]:>5.1f}x"
+            print(f"{', '.join(key):<10} {count:>8,}  {told}", flush=True)
         same = sorted_rows(lake, ours).equals(sorted_rows(lake, theirs))
         print(f"the same rows in both: {same}")
 
 
 def one_round(
-    lake: Lake, tables: tuple[Table, Table], rows: int, count: int, turn: int
+    lake: Lake,
+    tables: tuple[Table, Table],
+    key: tuple[str, ...],
+    rows: int,
+    count: int,
+    turn: int,
 ) -> tuple[float, float]:
     ours, theirs = tables
-    random = np.random.default_rng([count, turn])
+    random = np.random.default_rng([count, turn, len(key)])
     old = random.choice(rows, count - count // 10, replace=False)
-    new = rows + np.arange(count // 10) + count * 1000 + turn * count
+    new = rows + np.arange(count // 10) + count * (1000 * len(key) + turn)
     changes = users(np.concatenate([old, new]), turn + 2)
-    token = Token(f"merge{count}/{turn}")
-    mine = seconds(lambda: merge_into(lake, ours, changes, KEYED, token, SystemClock()))
+    token = Token(f"merge{count}/{len(key)}_{turn}")
+    mine = seconds(lambda: merge_into(lake, ours, changes, Keyed(key=key), token, SystemClock()))
     table = lake.load(theirs.ref)
     cast = changes.cast(table.schema().as_arrow())
-    return mine, seconds(lambda: table.upsert(cast, join_cols=["id"]))
+    return mine, seconds(lambda: table.upsert(cast, join_cols=list(key)))
 
 
 def sorted_rows(lake: Lake, table: Table) -> pa.Table:
-    rows = read(lake, table.ref).cast(users(np.arange(0), 0).schema)
+    rows = read(lake, table.ref).cast(users(np.arange(1), 0).schema)
     return rows.take(pc.sort_indices(rows, sort_keys=[("id", "ascending")])).combine_chunks()
 
 

@@ -1,4 +1,4 @@
-"""Files cut short, changed, missing, swapped: an error that names the file, never a wrong answer."""
+"""Files cut short, changed, missing, swapped: an error that names one, never a wrong answer."""
 
 from __future__ import annotations
 
@@ -51,6 +51,10 @@ def rows(lake: Lake) -> list[tuple[object, ...]]:
     )
 
 
+def all_at_once(lake: Lake) -> object:
+    return read(lake, ACTS.ref)
+
+
 def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
@@ -71,16 +75,14 @@ DAMAGES: list[Callable[[Path], None]] = [cut, emptied, gone, other_bytes]
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-@pytest.mark.parametrize("reader", [read, read_batches])
+@pytest.mark.parametrize("reader", [all_at_once, rows])
 def test_a_damaged_data_file_is_named(
-    filled: Lake, damage: Callable[[Path], None], reader: Callable[..., pa.Table]
+    filled: Lake, damage: Callable[[Path], None], reader: Callable[[Lake], object]
 ) -> None:
     victim = data_files(filled)[1]
     damage(victim)
     with pytest.raises(CorruptError, match=victim.name):
-        found = reader(filled, ACTS.ref)
-        if isinstance(found, pa.RecordBatchReader):
-            found.read_all()
+        reader(filled)
 
 
 @pytest.mark.parametrize("damage", DAMAGES)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
-from bowerbird.core.errors import CorruptError, RefError, UserError
+from bowerbird.core.errors import RefError, UserError
 from bowerbird.core.refs import Ref
 from bowerbird.lake import snapshots, streams
 from bowerbird.lake.catalog import Lake, identifier
@@ -16,15 +17,14 @@ from bowerbird.lake.failures import translated
 if TYPE_CHECKING:
     import pyarrow as pa
     from pyiceberg.expressions import BooleanExpression
-    from pyiceberg.io import FileIO
     from pyiceberg.schema import Schema
     from pyiceberg.table import DataScan, FileScanTask
     from pyiceberg.table import Table as IcebergTable
     from pyiceberg.table.metadata import TableMetadata
 
-    Where: TypeAlias = BooleanExpression | Mapping[str, Any] | None
-    """An Iceberg expression, or column -> value, or column -> (start, end) for ``[start, end)``,
-    either of which may be None."""
+    Where: TypeAlias = BooleanExpression | Mapping[str, Any] | str | None
+    """An Iceberg expression, or its text (``id > 7 and name = 'x'``), or column -> value, or column
+    -> (start, end) for ``[start, end)``, either of which may be None."""
 
 _HISTORY = ("snapshots", "snapshot_log", "metadata_log", "statistics", "partition_statistics")
 
@@ -77,18 +77,16 @@ class Part(msgspec.Struct, frozen=True):
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Its rows, in the order in which they lie. Raises `CorruptError` for a damaged file."""
+        from pyiceberg.catalog.noop import NoopCatalog
         from pyiceberg.io import load_file_io
-        from pyiceberg.io.pyarrow import ArrowScan, schema_to_pyarrow
+        from pyiceberg.table import Table as IcebergTable
 
         io = load_file_io(self.properties, self.metadata.location)
-        schema = schema_to_pyarrow(self.schema, include_field_ids=False)
-        scan = ArrowScan(self.metadata, io, self.schema, self.where)
-        try:
-            with translated(f"reading {self.name}"):
-                for batch in scan.to_record_batches([self.task]):
-                    yield batch.cast(schema)
-        except (OSError, ValueError) as error:
-            raise damaged(self.name, io, [self.task], error) from error
+        alone = NoopCatalog("none")
+        table = IcebergTable(tuple(self.name.split(".")), self.metadata, "", io, alone)
+        found = Planned(table, None, self.schema, self.where, (self.task,))
+        for block in streams.file_blocks(found, self.task):
+            yield from block.to_batches()
 
 
 def read(
@@ -103,12 +101,15 @@ def read(
 
     cells: only those partitions, without looking into others.
     """
+    import pyarrow as pa
+    from pyiceberg.io.pyarrow import schema_to_pyarrow
+
     found = plan(lake, ref, version, columns, where, cells)
-    try:
-        with translated(f"reading {identifier(ref)}"):
-            return streams.scan(found).to_table(found.tasks)
-    except (OSError, ValueError) as error:
-        raise damaged(identifier(ref), found.table.io, found.tasks, error) from error
+    schema = schema_to_pyarrow(found.schema, include_field_ids=False)
+    with translated(f"reading {identifier(ref)}"), ThreadPoolExecutor() as pool:
+        files = pool.map(lambda task: list(streams.file_blocks(found, task)), found.tasks)
+        blocks = [block for file in files for block in file]
+    return pa.concat_tables([schema.empty_table(), *blocks])
 
 
 def read_batches(
@@ -220,6 +221,8 @@ def expression(where: Where) -> BooleanExpression:
 
     if where is None:
         return ex.AlwaysTrue()
+    if isinstance(where, str):
+        return _parsed(where)
     if not isinstance(where, Mapping):
         return where
     whole: BooleanExpression = ex.AlwaysTrue()
@@ -227,6 +230,22 @@ def expression(where: Where) -> BooleanExpression:
         for term in _terms(column, wanted):
             whole = ex.And(whole, term)
     return whole
+
+
+def _parsed(text: str) -> BooleanExpression:
+    from pyiceberg.expressions.parser import parse
+    from pyparsing import ParseException
+
+    try:
+        return parse(text)
+    except ParseException as error:
+        raise UserError(
+            f"the filter {text!r} cannot be read from its character {error.loc + 1} on: "
+            f"{text[error.loc :][:20]!r}",
+            expected="comparisons joined by and, or, not, such as: id >= 7 and name is not null",
+        ) from error
+    except ValueError as error:
+        raise UserError(f"the filter {text!r} cannot be read: {error}") from error
 
 
 def _terms(column: str, wanted: Any) -> list[BooleanExpression]:
@@ -240,24 +259,3 @@ def _terms(column: str, wanted: Any) -> list[BooleanExpression]:
     if isinstance(wanted, (list, set, frozenset)):
         return [ex.In(column, wanted)]
     return [ex.IsNull(column) if wanted is None else ex.EqualTo(column, wanted)]
-
-
-def damaged(
-    name: str, io: FileIO, tasks: Iterable[FileScanTask], error: Exception
-) -> CorruptError | Exception:
-    """The error, with the file's name if one of the files is at fault."""
-    import pyarrow.parquet as pq
-
-    for task in tasks:
-        path = task.file.file_path
-        try:
-            with io.new_input(path).open() as file:
-                pq.read_table(file)
-        except (OSError, ValueError) as problem:
-            gone = isinstance(problem, FileNotFoundError)
-            return CorruptError(
-                f"{name}: data file {path} {'is gone' if gone else 'cannot be read'}: {problem}",
-                expected="the file as it was committed",
-                fix="restore it, or roll back to a version that does not need it",
-            )
-    return error

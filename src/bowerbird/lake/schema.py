@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -120,20 +121,22 @@ def conform(name: str, came: pa.Table, wanted: pa.Schema) -> pa.Table:
 
 
 def _check_names(name: str, came: pa.Schema, wanted: pa.Schema) -> None:
-    twice = [column for column in came.names if came.names.count(column) > 1]
+    came_names, wanted_names = came.names, wanted.names
+    counts, known = Counter(came_names), set(wanted_names)
+    twice = [column for column in came_names if counts[column] > 1]
     if twice:
         raise _refused(name, twice[0], "came twice", "each column once")
-    missing = [column for column in wanted.names if column not in came.names]
+    missing = [column for column in wanted_names if column not in counts]
     if missing:
-        have = ", ".join(came.names) or "none at all"
+        have = ", ".join(came_names) or "none at all"
         raise _refused(name, missing[0], f"is missing from the data, which has {have}", "it there")
-    extra = [column for column in came.names if column not in wanted.names]
+    extra = [column for column in came_names if column not in known]
     if extra:
         raise _refused(
             name,
             extra[0],
             "is in the data and not in the spec",
-            f"the columns {', '.join(wanted.names)}",
+            f"the columns {', '.join(wanted_names)}",
             fix=f"add {extra[0]!r} to the schema, or leave it out of what the source returns",
         )
 

@@ -7,7 +7,8 @@ the other. What is not in order is sorted by way of the disk (`bowerbird.lake.sp
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bowerbird.core.errors import CorruptError
@@ -98,12 +99,55 @@ def _parquet(found: Planned, task: FileScanTask) -> Iterator[pa.Table]:
     schema = schema_to_pyarrow(found.schema, include_field_ids=False)
     with found.table.io.new_input(task.file.file_path).open() as source:
         file = pq.ParquetFile(source, pre_buffer=False, page_checksum_verification=True)
+        source.seek(0, os.SEEK_END)
+        _check_same(task, source.tell(), int(file.metadata.num_rows))
         if not _same_columns(found.schema, file.schema_arrow):
             yield from _by_pyiceberg(found, task)
             return
         size = block_rows(file.metadata)
+        check = _bounds_check(found, task)
         for batch in file.iter_batches(size, columns=schema.names):
-            yield pa.Table.from_batches([batch]).select(schema.names).cast(schema)
+            block = pa.Table.from_batches([batch]).select(schema.names).cast(schema)
+            check(block)
+            yield block
+
+
+def _check_same(task: FileScanTask, size: int, rows: int) -> None:
+    """Raise `ValueError` for a file that is whole and not the one that was committed.
+
+    No checksum of a file is in a manifest; its size, its rows and its columns' bounds are.
+    """
+    known = (task.file.file_size_in_bytes, task.file.record_count)
+    if (size, rows) != known:
+        raise ValueError(
+            f"it has {size:,} bytes and {rows:,} rows, and {known[0]:,} and {known[1]:,} were "
+            "committed"
+        )
+
+
+def _bounds_check(found: Planned, task: FileScanTask) -> Callable[[pa.Table], None]:
+    """Holds blocks to what the manifest says of a column: the first of whole numbers or times.
+
+    (The statistics in a damaged footer must not be looked at: Arrow ends the process.)
+    """
+    import pyarrow.compute as pc
+
+    for field in found.schema.fields:
+        low, high, _ = snapshots.bounds(found.table.metadata, task.file, field.name)
+        if type(low) is type(high) is int:
+            break
+    else:
+        return lambda _: None
+
+    def check(block: pa.Table) -> None:
+        values = block.column(field.name)
+        least_and_most = pc.min_max(values.cast(f"int{values.type.bit_width}")).as_py()
+        if least_and_most["min"] is None:
+            return
+        if not low <= least_and_most["min"] <= least_and_most["max"] <= high:
+            raise ValueError(f"its {field.name!r} holds other values than were committed")
+
+    return check
 
 
 def block_rows(metadata: Any) -> int:
