@@ -19,7 +19,7 @@ from bowerbird.core.clock import SystemClock
 from bowerbird.core.plans import Allowed, Plan
 from bowerbird.core.registry import Registry
 from bowerbird.core.runs import RunState
-from bowerbird.core.targets import Change, LogTarget, Token
+from bowerbird.core.targets import Change, LogTarget, Token, Version
 from bowerbird.engines import EngineKind, open_engine
 from bowerbird.lake import Keyed, Lake, Table, TableLog, branches, read
 from bowerbird.lake.compaction import plan_compaction
@@ -104,26 +104,27 @@ def publish(shop: Workspace) -> None:
         head = TableLog(lake, TABLE, "audit").load().head
         return branches.plan_removal(TABLE, "audit", str(head))
 
-    carry(shop, "branch", branch)
+    made = carry(shop, "branch", branch)
     if not Path(shop.loaded.project, "publish").exists():
         target = LogTarget(TableLog(lake, TABLE, "audit"), SystemClock())
         change = Change("a1", makes={"#audited": "m"})
-        target.commit(Token("written/beside"), target.read().version, change)
+        target.commit(Token("written/beside"), Version(made.steps[0].definition["at"]), change)
     carry(shop, "publish", lambda: branches.plan_publish(lake, TABLE, "audit"))
     carry(shop, "removal", removal)
 
 
-def carry(shop: Workspace, name: str, make: Callable[[], Plan]) -> None:
+def carry(shop: Workspace, name: str, make: Callable[[], Plan]) -> Plan:
     """Carry a plan out once: the very plan, also by a process that comes after a crash."""
     kept = Path(shop.loaded.project, name)
     if not kept.exists():
         kept.write_bytes(pickle.dumps(make()))
-    plan = pickle.loads(kept.read_bytes())
+    plan: Plan = pickle.loads(kept.read_bytes())
     if any(run.plan == plan and run.state == RunState.DONE for run in shop.ledger.runs()):
-        return
+        return plan
     run = shop.apply(plan)
     assert run is not None
     assert run.state == RunState.DONE, run
+    return plan
 
 
 def changes() -> pa.Table:
