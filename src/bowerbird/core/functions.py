@@ -251,10 +251,17 @@ def syntax_tree(node: ast.AST) -> Tree:
             continue
         if name == "body" and isinstance(value, list):
             value = value[1:] if _is_docstring(value) else value
+        if isinstance(node, ast.JoinedStr):
+            value = [part for part in value if not _is_empty(part)]
         plain = _field(value)
         if plain is not None and plain != []:
             fields[name] = plain
     return [type(node).__name__, fields] if fields else [type(node).__name__]
+
+
+def _is_empty(part: ast.expr) -> bool:
+    """A piece of an f-string that says nothing: Python 3.12.0 and 3.12.1 put some in."""
+    return isinstance(part, ast.Constant) and part.value == ""
 
 
 def _is_docstring(body: list[ast.stmt]) -> bool:
