@@ -52,7 +52,7 @@ class Share(msgspec.Struct, frozen=True, tag="share"):
     @property
     def _below(self) -> int:
         """The first hash, its bits reversed, that is not in it."""
-        return ceil(self.share * 2**BITS)
+        return ceil(self.share * (1 << BITS))
 
     def takes(self, hashes: NDArray[np.uint32]) -> NDArray[np.bool_]:
         """Which of these hashes are in it."""
