@@ -19,15 +19,22 @@ from typing import Any
 
 MB = 1e6
 
+LEAN = {"ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_TRIM_THRESHOLD_": "1000000"}
+"""Arrow's own allocator keeps what was freed; the system's gives it back."""
+
 Contender = Callable[[str], tuple[int, float]]
 
 
 def run(module: str, name: str, folder: str, limit: int | None = None) -> dict[str, Any]:
-    """Run one contender of a module; `error` where it failed. limit: bytes of address
+    """Run one contender of a module; `error` where it failed; "allocator" in the
+    name: with the system's. limit: bytes of address
     space beyond what the imports map."""
     command = [sys.executable, "-m", module, "--contender", name, "--folder", folder]
     command += ["--limit", str(limit)] if limit else []
-    ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=3600)
+    environment = {**os.environ, **(LEAN if "allocator" in name else {})}
+    ran = subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=3600, env=environment
+    )
     if ran.returncode:
         said = (ran.stderr.strip() or f"ended with {ran.returncode}").splitlines()[-1]
         return {"error": said[:160]}

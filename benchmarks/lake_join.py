@@ -156,6 +156,8 @@ LAKE = ("pyarrow.parquet", "pyiceberg.io.pyarrow", "pyiceberg.catalog.sql", "sql
 CONTENDERS: dict[str, tuple[_apart.Contender, tuple[str, ...]]] = {
     "ours": (ours, LAKE),
     "ours, two buckets at once": (ours_two, LAKE),
+    "ours, system's allocator": (ours, LAKE),
+    "ours, two, system's allocator": (ours_two, LAKE),
     "duckdb": (duckdb, (*LAKE, "duckdb")),
     "polars": (polars, (*LAKE, "polars")),
     "pyiceberg, arrow join": (pyiceberg, LAKE),
@@ -182,13 +184,13 @@ def main() -> None:
         lake = Lake(home(folder))
         print(explain(bucket_join(lake, *SIDES)))
         rounds = [
-            {name: _apart.run(__spec__.name, name, folder) for name in names}
+            {name: _apart.run("benchmarks.lake_join", name, folder) for name in names}
             for _ in range(asked.rounds)
         ]
         _apart.report(f"left join at size {asked.size}", _apart.best(rounds), "ours")
         limit = asked.limit_mb * 1_000_000
         tight = {
-            name: _apart.run(__spec__.name, name, folder, limit)
+            name: _apart.run("benchmarks.lake_join", name, folder, limit)
             for name in names
             if "ray" not in name
         }

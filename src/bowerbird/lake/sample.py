@@ -51,8 +51,7 @@ class Share(msgspec.Struct, frozen=True, tag="share"):
     @property
     def _below(self) -> int:
         """The first hash, its bits reversed, that is not in it."""
-        below: int = ceil(self.share * 2**BITS)
-        return below
+        return ceil(self.share * (1 << BITS))
 
     def takes(self, hashes: NDArray[np.uint32]) -> NDArray[np.bool_]:
         """Which of these hashes are in it."""
