@@ -274,7 +274,11 @@ def embeddings(job: Job) -> Made:
 
 def evaluation(job: Job) -> Made:
     """The ranker beside the baselines on the test weeks, per trip and per household."""
+    import torch
+
     spec = job.spec(Evaluation)
+    # Not what an earlier step in this worker left: the same figures, whichever worker it is.
+    torch.set_num_threads(job.spec(Model, spec.model).fit.threads)
     house = open_house(job)
     fitted = load_ranker(job.release(spec.model).files)
     start, end = house.split.test
