@@ -1,4 +1,4 @@
-"""The demo's ranker on earlier windows: ``python -m benchmarks.demo_windows [--windows 6]``.
+"""The demo's ranker on earlier windows: ``python -m benchmarks.demo_windows [--windows 4]``.
 
 The protocol of the test weeks, as of every fourth week before them: a ranker is fitted on what lies
 before a window, and judged on the window. So one sees whether a figure of the test weeks is one of
@@ -163,7 +163,7 @@ def windows(house: House, count: int) -> Iterator[int]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--windows", type=int, default=6)
+    parser.add_argument("--windows", type=int, default=4)
     parser.add_argument("--trips", type=int, default=3000, help="judged, of each window's")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
