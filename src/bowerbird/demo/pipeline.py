@@ -66,15 +66,8 @@ def training_set(job: Job) -> tuple[Table, pa.Table]:
     house = open_house(job)
     windows = house.split.training(1)[0], house.split.validation
     start = windows[spec.judged_on == "test"][0]
-    generator = np.random.default_rng(spec.seed)
-    visits = trips(house.shop.log, start, start + SPAN)
-    kept = np.sort(generator.permutation(len(visits))[:TRIPS])
-    moments = np.arange(start - SPAN + 2 * DAY, start + 1, 2 * DAY)
-    spread = staggered(house.shop.log, moments, SPAN, each=4)
-    refuse_leaks({"labels": spread.until}, np.full(len(spread), start + SPAN))
     parts = []
-    # The oldest first: its item weights are then dropped for the newer ones.
-    for period, requests in ((True, spread), (False, visits.take(kept))):
+    for period, requests in training_requests(house, start, TRIPS, spec.seed):
         tell(f"{len(requests):,} requests, {'four weeks' if period else 'a trip'} each")
         parts.append(_rows_of_lists(house, spec, requests, period=period))
     rows = pa.concat_tables(parts)
@@ -90,11 +83,26 @@ def training_set(job: Job) -> tuple[Table, pa.Table]:
     return layout, rows.select(list(layout.schema))
 
 
-def _rows_of_lists(
-    house: House, spec: TrainingSet, requests: Requests, *, period: bool
-) -> pa.Table:
-    import pyarrow as pa
+def training_requests(
+    house: House, start: int, most: int, seed: int
+) -> tuple[tuple[bool, Requests], ...]:
+    """What to train on before the window that begins a span after `start`: a list a household for
+    four weeks (True), and a list a trip, at most `most`.
 
+    The oldest first: its item weights are then dropped for the newer ones.
+    """
+    visits = trips(house.shop.log, start, start + SPAN)
+    kept = np.sort(np.random.default_rng(seed).permutation(len(visits))[:most])
+    moments = np.arange(start - SPAN + 2 * DAY, start + 1, 2 * DAY)
+    spread = staggered(house.shop.log, moments, SPAN, each=4)
+    refuse_leaks({"labels": spread.until}, np.full(len(spread), start + SPAN))
+    return (True, spread), (False, visits.take(kept))
+
+
+def sampled(
+    house: House, spec: TrainingSet, requests: Requests, *, period: bool
+) -> tuple[Judged, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """The candidates of requests, the rows of them that are kept, and lists of these."""
     judged = house.judged(requests)
     request, item = judged.candidates.request, judged.candidates.item
     shown = house.promoted.kinds(week_of(requests.at[request]), requests.place[request], item)
@@ -107,6 +115,16 @@ def _rows_of_lists(
         shown_share=0.0 if period else spec.shown_share,
         seed=spec.seed + period,
     )
+    return judged, rows, index
+
+
+def _rows_of_lists(
+    house: House, spec: TrainingSet, requests: Requests, *, period: bool
+) -> pa.Table:
+    import pyarrow as pa
+
+    judged, rows, index = sampled(house, spec, requests, period=period)
+    request, item = judged.candidates.request, judged.candidates.item
     where, place = np.nonzero(index >= 0)
     owner = np.empty((2, len(rows)), dtype=np.int64)
     owner[:, index[where, place]] = where, place
@@ -274,7 +292,11 @@ def embeddings(job: Job) -> Made:
 
 def evaluation(job: Job) -> Made:
     """The ranker beside the baselines on the test weeks, per trip and per household."""
+    import torch
+
     spec = job.spec(Evaluation)
+    # Not what an earlier step in this worker left: the same figures, whichever worker it is.
+    torch.set_num_threads(job.spec(Model, spec.model).fit.threads)
     house = open_house(job)
     fitted = load_ranker(job.release(spec.model).files)
     start, end = house.split.test

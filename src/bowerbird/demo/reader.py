@@ -126,11 +126,20 @@ class _Scorer:
     """Scores candidates as they were scored in training: the same features, the same model."""
 
     def __init__(self, house: House, fitted: Ranker, now: int) -> None:
+        import pyarrow as pa
+        import torch
+
         self._house, self._fitted, self._now = house, fitted, now
         # What a request would wait for, done once: item weights, and where households shop.
         house.weights(now)
         self._users = np.unique(house.shop.log.user)
         self._places = np.maximum(usual_place(house.shop.log, self._users, now), 0)
+        # A page's few hundred rows are scored sooner by one thread than by several that wait for
+        # one another, and requests come side by side.
+        torch.set_num_threads(1)
+        # The first scores also compute each column's sums over all events.
+        one = {"household_id": self._users[:1], "product_id": house.shop.product_ids[:1]}
+        self(pa.table(one))
 
     def __call__(self, candidates: pa.Table) -> npt.NDArray[np.floating[Any]]:
         from bowerbird.learning.training.fit import predict

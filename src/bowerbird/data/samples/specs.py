@@ -14,14 +14,15 @@ from bowerbird.data.making import want
 class TrainingSet(Spec, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """Lists to train on, everything as of each request.
 
-    A request is a trip, or four weeks of a household. Positives are what was bought; negatives are
-    what was displayed or mailed in that store and week and not bought, and sampled candidates.
+    A request is a trip, or four weeks of a household. Positives are candidates that were bought;
+    negatives are drawn from the others, for a trip some from what was displayed or mailed in that
+    store and week.
 
     purchases, products, placements: refs of tables. features: refs of feature groups.
     function: ``module:name`` of what builds it. judged_on: the four weeks that a model trained on
       it is judged on; everything in the set lies before them.
     size: candidates a list. positives: at most, a trip; period_positives: four weeks.
-    shown_share: share of a trip's negatives that were displayed or mailed.
+    shown_share: share of a trip's list that is drawn from what was displayed or mailed, not bought.
     """
 
     purchases: str

@@ -107,7 +107,6 @@ class ItemToItem:
         again = np.zeros(len(user), dtype=bool)
         again[1:] = user[1:] == user[:-1]
         fresh = np.where(again, np.concatenate([[0], end[:-1]]), start)
-        columns = self.index(self.history.item)
         aged = np.exp2(-np.diff(at, prepend=at[:1]) / self.half_life).astype(np.float32)
         last = np.zeros(len(self.items), dtype=np.float32)
         for low in range(0, len(user), block):
@@ -116,7 +115,7 @@ class ItemToItem:
             age = at[part][owner] - self.history.at[rows]
             weight = self.history.extra["weight"][rows] * np.exp2(-age / self.half_life)
             added = sparse.csr_matrix(
-                (weight.astype(np.float32), (owner, columns[rows])),
+                (weight.astype(np.float32), (owner, self.index(self.history.item[rows]))),
                 shape=(part.stop - low, len(self.items)),
             )
             scores = np.asarray(added @ self.weights)
