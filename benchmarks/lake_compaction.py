@@ -25,7 +25,7 @@ from pathlib import Path
 import pyarrow as pa
 from msgspec.structs import replace
 
-from benchmarks.lake_first import SALES, sales
+from benchmarks.lake_write import SALES, sales
 from bowerbird.core.clock import SystemClock
 from bowerbird.core.steps import Home
 from bowerbird.core.targets import Change, LogTarget, Token, Version

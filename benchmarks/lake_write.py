@@ -1,10 +1,11 @@
-"""Sorted bucketed writes and reads, against PyIceberg's own, in one run on one machine.
+"""Sorted bucketed writes and reads, against PyIceberg's own and Spark's, in one run on one machine.
 
-    python benchmarks/lake_first.py [--rows 2000000] [--rounds 3]
+    python -m benchmarks.lake_write [--rows 5000000] [--rounds 3]
 
 PyIceberg hashes into buckets with the extension ``pyiceberg-core`` only; where that is not
 installed its table has the bucket as a ready-made column, which spares it the hashing. Each round
-runs every contestant once, in turn; the best of each is told.
+runs every contestant once, in turn; the best of each is told. Spark appends the same rows, from a
+Parquet file, to a table with the same buckets and order, which it keeps; its start is not counted.
 """
 
 from __future__ import annotations
@@ -16,11 +17,14 @@ import os
 import platform
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from msgspec.structs import replace
 
 from bowerbird.core.clock import SystemClock
@@ -107,6 +111,17 @@ class Bench:
         self.rows = came
         return ref
 
+    def spark(self, session: Any) -> str:
+        """Spark's append: by bucket and in order, as the table says."""
+        self._count += 1
+        spec = replace(self.spec, name=f"bench/spark{self._count}")
+        self.lake.create(spec)
+        source = f"{self.lake.files.root}/rows.parquet"
+        if not self.lake.files.exists(source):
+            pq.write_table(self.rows, source)
+        session.read.parquet(source).writeTo(f"bench.bench.spark{self._count}").append()
+        return str(spec.ref)
+
     def summed(self, ref: str) -> list[Any]:
         query = "select household_id, sum(amount) from t group by 1"
         return list(duckdb(self.lake, {"t": (ref, None)}).sql(query).fetchall())
@@ -124,7 +139,20 @@ class Bench:
         return sum(f.file.file_size_in_bytes for f in self.lake.load(ref).scan().plan_files())
 
 
-def measure(bench: Bench, rounds: int) -> tuple[dict[str, float], dict[str, int]]:
+@contextmanager
+def spark_beside(bench: Bench, folder: str) -> Iterator[Any]:
+    """A session of Spark on the bench's lake; None where there is no Spark."""
+    from tests.spark import missing, spark_on
+
+    if (why := missing()) is not None:
+        print(why)
+        yield None
+        return
+    with spark_on(bench.lake.home, Path(folder)) as session:
+        yield session
+
+
+def measure(bench: Bench, rounds: int, session: Any) -> tuple[dict[str, float], dict[str, int]]:
     """Best seconds by what was done, and the bytes of each contestant's table."""
     best: dict[str, float] = {}
     made: dict[str, str] = {}
@@ -140,6 +168,9 @@ def measure(bench: Bench, rounds: int) -> tuple[dict[str, float], dict[str, int]
         made["ours"] = lap("write, ours (sorted)", bench.ours)
         made["theirs"] = lap("write, PyIceberg append (unsorted)", bench.theirs)
         made["sorted"] = lap("write, sort_by then PyIceberg append", bench.sorted_first)
+        if session is not None:
+            bench.spark(session)  # until its code is compiled
+            made["spark"] = lap("write, Spark append (sorted)", bench.spark, session)
         for who, ref in made.items():
             lap(f"read all, {who}", read, bench.lake, ref)
             lap(f"read one household, {who}", read, bench.lake, ref, where={"household_id": 77})
@@ -153,13 +184,13 @@ def report(layout: str, best: dict[str, float], sizes: dict[str, int], files: in
         print(f"{seconds:8.3f} s  {name}")
     for who, size in sizes.items():
         print(f"{size / 1e6:8.1f} MB {who} ({size / sizes['theirs']:.2f} of PyIceberg's append)")
-    for name in ("write, PyIceberg append (unsorted)", "write, sort_by then PyIceberg append"):
+    for name in [name for name in best if name.startswith("write") and "ours" not in name]:
         print(f"{best[name] / best['write, ours (sorted)']:8.2f} x  the time of ours: {name}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=2_000_000)
+    parser.add_argument("--rows", type=int, default=5_000_000)
     parser.add_argument("--rounds", type=int, default=3)
     asked = parser.parse_args()
     facts = {
@@ -179,7 +210,8 @@ def main() -> None:
     for layout, partition in layouts.items():
         with tempfile.TemporaryDirectory() as folder:
             bench = Bench(folder, rows, partition)
-            best, sizes = measure(bench, asked.rounds)
+            with spark_beside(bench, folder) as session:
+                best, sizes = measure(bench, asked.rounds, session)
             report(layout, best, sizes, bench.files())
 
 
