@@ -44,16 +44,22 @@ def points(source: Path) -> list[str]:
 
 
 def visit(
-    point: str, command: Sequence[str], env: Mapping[str, str], *, nth: int = 1, timeout: float = 60
+    point: str,
+    command: Sequence[str],
+    env: Mapping[str, str],
+    *,
+    nth: int = 1,
+    timeout: float = 60,
+    cwd: Path | None = None,
 ) -> Visit:
     """Run `command` so that it dies when it reaches `point` for the nth time; then run it again."""
-    killed = _run(command, {**env, VARIABLE: f"{point}:{nth}"}, timeout)
-    ended = _run(command, env, timeout)
+    killed = _run(command, {**env, VARIABLE: f"{point}:{nth}"}, timeout, cwd)
+    ended = _run(command, env, timeout, cwd)
     return Visit(point, killed.returncode == -signal.SIGKILL, ended.returncode, ended.stdout)
 
 
 def _run(
-    command: Sequence[str], env: Mapping[str, str], timeout: float
+    command: Sequence[str], env: Mapping[str, str], timeout: float, cwd: Path | None
 ) -> subprocess.CompletedProcess[str]:
     return subprocess.run(  # noqa: S603 - the caller's own command
         command,
@@ -63,5 +69,6 @@ def _run(
         stderr=subprocess.STDOUT,
         text=True,
         timeout=timeout,
+        cwd=cwd,
         check=False,
     )
