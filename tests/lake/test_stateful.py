@@ -14,7 +14,7 @@ import itertools
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable
-from pathlib import Path
+from datetime import UTC, datetime, timedelta
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
@@ -40,19 +40,23 @@ from bowerbird.lake import (
     Table,
     TableLog,
     Written,
+    compaction,
+    expiry,
     identity,
     merge,
     merge_into,
     read,
     rollback,
-    snapshots,
     write,
 )
+from bowerbird.lake.layout import Limits
 from bowerbird.testing.target_conformance import Hurried
 from tests.lake.world import home_in
 
 EXAMPLES = int(os.environ.get("BOWERBIRD_STATEFUL_EXAMPLES", "40"))
 STEPS = 50
+EAGER = Limits(joined=2, depth=1)
+"""Two small files are enough for a compaction."""
 SHRINK = "BOWERBIRD_STATEFUL_SHRINK" in os.environ
 """Shortening a failing sequence takes minutes, so it is done when asked."""
 
@@ -251,23 +255,16 @@ class LakeMachine(RuleBasedStateMachine):
             ),
         )
 
-    @precondition(lambda self: self.rows and self.form == self.applied)
+    @precondition(lambda self: self.head is not None)
     @rule(writer=number, part=part_drawn)
     def compact(self, writer: int, part: str) -> None:
-        """Stands in for the house's own compaction: all files of a partition become one."""
-        token, lake = self.token(), self.lake(writer)
-        table = lake.load(self.spec.ref)
-        live = snapshots.live(table, snapshots.head_of(table))
-        old = [one.file.file_path for one in live if one.part == cell(part)]
-        rows = read(lake, self.spec.ref, self.head, cells=[cell(part)])
-        lacking = [c for c in self.spec.schema if c not in rows.column_names]
-        if not old or lacking:
+        token, lake, cells = self.token(), self.lake(writer), (cell(part),)
+        shown = compaction.examine(lake, self.spec.ref, EAGER, cells, self.head)
+        if not shown.parts:
             return
-        written = write(lake, self.spec, rows, self.target(writer).files(token, "a1"))
-        change = Change(
-            "a1", payload=replace(written, replaces=dict.fromkeys(old, ())), preserves_rows=True
-        )
-        self.begin(token, change, lambda before: before, [cell(part)], self.form)
+        folder, ref = self.target(writer).files(token, "a1"), str(self.spec.ref)
+        written = compaction.rewrite(lake.home, ref, str(self.head), shown.parts, folder)
+        self.begin(token, compaction.change("a1", [written]), lambda before: before, cells)
 
     # -- what is committed
 
@@ -347,25 +344,23 @@ class LakeMachine(RuleBasedStateMachine):
     @precondition(lambda self: len(self.chain) > 4)
     @rule(writer=number, keep=st.integers(1, 3))
     def expire(self, writer: int, keep: int) -> None:
-        """Stands in for the house's own expiry: old versions go, and files that none of the left
-        versions and no begun step names."""
-        table = self.lake(writer).load(self.spec.ref)
-        heads = {str(ref.snapshot_id) for ref in table.metadata.refs.values()}
-        kept = heads | {str(commit.version) for commit in self.chain[-keep:]}
-        gone = [s.snapshot_id for s in table.metadata.snapshots if str(s.snapshot_id) not in kept]
-        table.maintenance.expire_snapshots().by_ids(gone).commit()
-        self.chain = self.chain[-keep:]
-        table = self.lake(writer).load(self.spec.ref)
-        named = {
-            one.file.file_path for s in table.metadata.snapshots for one in snapshots.live(table, s)
-        }
-        spared = [f"/data/{step.token}/" for step in self.begun]
-        # A begun rollback names old files; it must be refused if they are gone.
-        self.begun = [step for step in self.begun if step.form is not None]
-        files = Path(table.location()).rglob("*.parquet")
-        for path in files:
-            if str(path) not in named and not any(folder in str(path) for folder in spared):
-                path.unlink()
+        """Old versions go by one commit, and then the files that only they needed."""
+        lake, token, target = self.lake(writer), self.token(), self.target(writer)
+        later = datetime.now(UTC) + timedelta(days=1)
+        shown = expiry.examine(lake, self.spec.ref, later, keep)
+        if not shown.goes:
+            return
+        gone, ref = [old.version for old in shown.goes], str(self.spec.ref)
+        results = expiry.prepare(lake.home, ref, gone, target.files(token, "a1"))
+        before, rows = self.head, self.rows
+        done = target.commit(token, before, expiry.change("a1", gone, results))
+        left = {str(s.snapshot_id) for s in lake.load(self.spec.ref).metadata.snapshots}
+        self.chain = [commit for commit in self.chain if commit.version in left]
+        self.chain.append(Commit(done.version, frozenset(), frozenset()))
+        self.states[done.version] = rows
+        expiry.purge(lake.home, ref)
+        # A begun rollback may name files that are gone by now; it is refused, as its base is.
+        self.begun = [step for step in self.begun if step.form is not None or not step.held]
 
     # -- what readers see
 
