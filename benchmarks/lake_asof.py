@@ -19,9 +19,9 @@ import pyarrow as pa
 from benchmarks import _apart
 from benchmarks.lake_join import LAKE, commit, files, home
 from bowerbird.lake import Lake, Table, bucket
-from bowerbird.lake.join import bucket_join, bucket_rows, join_rows
-from bowerbird.lake.join_specs import AsOf, Side
-from bowerbird.lake.join_views import explain
+from bowerbird.lake.joins.join import bucket_join, bucket_rows, join_rows
+from bowerbird.lake.joins.specs import AsOf, Side
+from bowerbird.lake.joins.views import explain
 
 TRADES = Table(
     "bench/trades",

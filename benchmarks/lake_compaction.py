@@ -30,8 +30,8 @@ from bowerbird.core.clock import SystemClock
 from bowerbird.core.steps import Home
 from bowerbird.core.targets import Change, LogTarget, Token, Version
 from bowerbird.lake import Lake, TableLog, write
-from bowerbird.lake.compaction import change, examine, rewrite
 from bowerbird.lake.read import plan
+from bowerbird.lake.upkeep.compaction import change, examine, rewrite
 
 REF = str(SALES.ref)
 CPUS = os.cpu_count() or 1

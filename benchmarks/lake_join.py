@@ -23,10 +23,10 @@ from bowerbird.core.clock import SystemClock
 from bowerbird.core.steps import Home
 from bowerbird.core.targets import Change, LogTarget, Token
 from bowerbird.lake import Lake, Table, TableLog, bucket, write
-from bowerbird.lake.join import bucket_join, bucket_rows, join_rows
-from bowerbird.lake.join_specs import Side, With
-from bowerbird.lake.join_views import explain
-from bowerbird.lake.merging import How
+from bowerbird.lake.joins.join import bucket_join, bucket_rows, join_rows
+from bowerbird.lake.joins.merging import How
+from bowerbird.lake.joins.specs import Side, With
+from bowerbird.lake.joins.views import explain
 from bowerbird.lake.read import plan
 
 NUMBERS = {f"n{at}": "double" for at in range(8)}

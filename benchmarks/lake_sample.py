@@ -18,8 +18,8 @@ import pyarrow as pa
 
 from benchmarks.lake_join import commit, files, home
 from bowerbird.lake import Lake, Table, bucket, read_batches
-from bowerbird.lake.estimates import estimate
-from bowerbird.lake.sample import Share, bucket_sample, explain
+from bowerbird.lake.joins.estimates import estimate
+from bowerbird.lake.joins.sample import Share, bucket_sample, explain
 
 SALES = Table(
     "bench/sampled",

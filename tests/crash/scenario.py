@@ -21,11 +21,12 @@ from bowerbird.core.registry import Registry
 from bowerbird.core.runs import RunState
 from bowerbird.core.targets import Change, LogTarget, Token, Version
 from bowerbird.engines import EngineKind, open_engine
-from bowerbird.lake import Keyed, Lake, Table, TableLog, branches, read
-from bowerbird.lake.compaction import plan_compaction
-from bowerbird.lake.expiry import plan_expiry
-from bowerbird.lake.merge_steps import plan_merge
-from bowerbird.lake.orphans import plan_clean
+from bowerbird.lake import Keyed, Lake, Table, TableLog, read
+from bowerbird.lake.merges.steps import plan_merge
+from bowerbird.lake.upkeep.compaction import plan_compaction
+from bowerbird.lake.upkeep.expiry import plan_expiry
+from bowerbird.lake.upkeep.orphans import plan_clean
+from bowerbird.lake.versions import branches
 from bowerbird.workspace.new import make_project
 from bowerbird.workspace.releases import open_log
 from bowerbird.workspace.settings import load_settings

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bowerbird.lake.asof import Rule, Tie, Upto
-from bowerbird.lake.merging import How
+from bowerbird.lake.joins.asof import Rule, Tie, Upto
+from bowerbird.lake.joins.merging import How
 
 Row = Mapping[str, Any]
 

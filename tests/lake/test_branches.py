@@ -7,8 +7,9 @@ from msgspec.structs import replace
 
 from bowerbird.core.errors import ConflictError, PlanAgainError, RefError, UserError
 from bowerbird.core.targets import LogTarget, Token, Version
-from bowerbird.lake import TableLog, branches, read
-from bowerbird.lake.branches import NameKind, Retention
+from bowerbird.lake import TableLog, read
+from bowerbird.lake.versions import branches
+from bowerbird.lake.versions.branches import NameKind, Retention
 from bowerbird.testing.target_conformance import ONE, OTHER, A, B, Hurried, overwriting
 from tests.lake.world import PARTS, TableWorld
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from bowerbird.core.errors import SpecError, UserError
 from bowerbird.lake import Table
-from bowerbird.lake.changes import Changes, Keyed, Keys, Ties, resolve
+from bowerbird.lake.merges.changes import Changes, Keyed, Keys, Ties, resolve
 from bowerbird.lake.schema import spec_arrow_schema
 
 USERS = Table(

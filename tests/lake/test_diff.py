@@ -13,10 +13,11 @@ from msgspec.structs import replace
 
 from bowerbird.core.errors import RefError, UserError
 from bowerbird.core.targets import Change, Token
-from bowerbird.lake import Lake, Table, branches, identity, write
-from bowerbird.lake.diff import diff, row_diff
+from bowerbird.lake import Lake, Table, identity, write
 from bowerbird.lake.ordering import ordered
-from bowerbird.lake.rows import _SIDE, differing
+from bowerbird.lake.versions import branches
+from bowerbird.lake.versions.diff import diff, row_diff
+from bowerbird.lake.versions.rows import _SIDE, differing
 from bowerbird.testing.target_conformance import ONE, OTHER, A, B, overwriting
 from tests.lake.test_rollback import two_versions
 from tests.lake.world import PARTS, TableWorld, parts

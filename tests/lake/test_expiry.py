@@ -14,8 +14,9 @@ from bowerbird.core.errors import PlanAgainError, UserError
 from bowerbird.core.plans import Plan
 from bowerbird.core.steps import Home
 from bowerbird.core.targets import WHOLE, Change, History, LogTarget, Token, Version
-from bowerbird.lake import Lake, TableLog, expiry, read, rollback, write
-from bowerbird.lake.expiry import examine, pending, plan_expiry, prepare, purge
+from bowerbird.lake import Lake, TableLog, read, rollback, write
+from bowerbird.lake.upkeep import expiry
+from bowerbird.lake.upkeep.expiry import examine, pending, plan_expiry, prepare, purge
 from bowerbird.testing.target_conformance import Hurried
 from tests.lake.test_compaction import EVENTS, REF, append, compact, events, filled, rows_of
 from tests.lake.test_steps import carry_out
@@ -72,7 +73,7 @@ def test_the_files_of_what_went_are_gone_and_no_others(home: Home, lake: Lake) -
 
 
 def test_manifests_lists_and_cells_that_nothing_needs_are_gone(home: Home, lake: Lake) -> None:
-    from bowerbird.lake import reach
+    from bowerbird.lake.upkeep import reach
 
     versions(lake, 6)
     expire(home)

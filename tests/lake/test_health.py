@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from bowerbird.core.steps import Home
 from bowerbird.lake import Lake
-from bowerbird.lake.health import health
+from bowerbird.lake.upkeep.health import health
 from tests.lake.deleting import delete_rows
 from tests.lake.test_compaction import EVENTS, REF, compact, filled, some_file
 from tests.lake.test_expiry import begun, versions

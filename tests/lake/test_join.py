@@ -28,12 +28,12 @@ from bowerbird.core.steps import Work
 from bowerbird.core.targets import Change, LogTarget, Read, Token
 from bowerbird.engines import EngineKind, open_engine
 from bowerbird.lake import Lake, Table, TableLog, bucket, day, identity, read, spill, write
-from bowerbird.lake.asof import Rule
-from bowerbird.lake.join import bucket_join, bucket_rows, join_rows
-from bowerbird.lake.join_specs import AsOf, Join, Side, With
-from bowerbird.lake.join_steps import JOIN, JoinFile, file_tasks, join_tasks, plan_join
-from bowerbird.lake.join_views import explain
-from bowerbird.lake.merging import How
+from bowerbird.lake.joins.asof import Rule
+from bowerbird.lake.joins.join import bucket_join, bucket_rows, join_rows
+from bowerbird.lake.joins.merging import How
+from bowerbird.lake.joins.specs import AsOf, Join, Side, With
+from bowerbird.lake.joins.steps import JOIN, JoinFile, file_tasks, join_tasks, plan_join
+from bowerbird.lake.joins.views import explain
 from bowerbird.lake.ordering import is_sorted
 from bowerbird.lake.steps import target
 from bowerbird.lake.write import Written

@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bowerbird.lake.layout import Group, Limits, Lying, depth, groups, stacks
+from bowerbird.lake.upkeep.layout import Group, Limits, Lying, depth, groups, stacks
 
 TARGET = 1000
 BY = ("at",)

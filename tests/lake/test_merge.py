@@ -31,7 +31,7 @@ from bowerbird.lake import (
     read,
     write,
 )
-from bowerbird.lake.merge import preview
+from bowerbird.lake.merges.merge import preview
 from bowerbird.lake.ordering import is_sorted
 from bowerbird.lake.read import plan
 from bowerbird.lake.streams import file_blocks

@@ -18,9 +18,10 @@ from bowerbird.core.meaning import digest
 from bowerbird.core.plans import Pinned, Plan
 from bowerbird.core.steps import Home, Work
 from bowerbird.core.targets import Committed, LogTarget, Read, Token
-from bowerbird.lake import Keyed, Lake, Table, TableLog, bucket, merge_steps, read
-from bowerbird.lake.candidates import parts
-from bowerbird.lake.merge_steps import plan_merge
+from bowerbird.lake import Keyed, Lake, Table, TableLog, bucket, read
+from bowerbird.lake.merges import steps as merge_steps
+from bowerbird.lake.merges.candidates import parts
+from bowerbird.lake.merges.steps import plan_merge
 from tests.lake.test_streams import append
 from tests.lake.world import home_in
 

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bowerbird.lake import merging
-from bowerbird.lake.asof import Rule, Tie, Upto, asof_sorted
-from bowerbird.lake.merging import How, Shape, join_sorted
+from bowerbird.lake.joins import merging
+from bowerbird.lake.joins.asof import Rule, Tie, Upto, asof_sorted
+from bowerbird.lake.joins.merging import How, Shape, join_sorted
 from bowerbird.lake.ordering import is_sorted, ordered
 from tests.lake import plain_join
 

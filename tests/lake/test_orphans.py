@@ -13,8 +13,9 @@ from bowerbird.core.errors import CorruptError, UserError
 from bowerbird.core.plans import Plan
 from bowerbird.core.steps import Home
 from bowerbird.core.targets import Token
-from bowerbird.lake import Lake, TableLog, reach, write
-from bowerbird.lake.orphans import AGE, clean, examine, plan_clean
+from bowerbird.lake import Lake, TableLog, write
+from bowerbird.lake.upkeep import reach
+from bowerbird.lake.upkeep.orphans import AGE, clean, examine, plan_clean
 from tests.lake.test_compaction import EVENTS, REF, append, compact, events, filled, rows_of
 from tests.lake.test_expiry import begun, named_by, spare, versions
 from tests.lake.test_steps import carry_out

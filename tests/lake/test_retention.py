@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bowerbird.core.targets import Token
-from bowerbird.lake.retention import Name, Node, chain, staying
+from bowerbird.lake.upkeep.retention import Name, Node, chain, staying
 
 
 def line(*tokens: str | None, first: int = 1, parent: int | None = None) -> list[Node]:

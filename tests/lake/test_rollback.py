@@ -14,7 +14,7 @@ from bowerbird.core.plans import Allowed, Want, make_plan
 from bowerbird.core.refs import Ref
 from bowerbird.core.targets import WHOLE, Change, Token, Version
 from bowerbird.lake import Lake, bucket, read, rollback, write
-from bowerbird.lake.rollback import preview
+from bowerbird.lake.versions.rollback import preview
 from bowerbird.testing.target_conformance import ONE, OTHER, A, B, overwriting
 from tests.lake.world import PARTS, TableWorld, parts
 

@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 
 from bowerbird.core.errors import UserError
 from bowerbird.lake import Lake, Table, bucket, read
-from bowerbird.lake.estimates import estimate
-from bowerbird.lake.partitions import hashes
-from bowerbird.lake.sample import (
+from bowerbird.lake.joins.estimates import estimate
+from bowerbird.lake.joins.sample import (
     Buckets,
     Of,
     Share,
@@ -23,6 +22,7 @@ from bowerbird.lake.sample import (
     explain,
     sample_rows,
 )
+from bowerbird.lake.partitions import hashes
 from bowerbird.lake.schema import iceberg_type
 from bowerbird.lake.types import parse
 from tests.lake.test_join import append

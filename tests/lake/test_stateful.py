@@ -40,8 +40,6 @@ from bowerbird.lake import (
     Table,
     TableLog,
     Written,
-    compaction,
-    expiry,
     identity,
     merge,
     merge_into,
@@ -49,7 +47,8 @@ from bowerbird.lake import (
     rollback,
     write,
 )
-from bowerbird.lake.layout import Limits
+from bowerbird.lake.upkeep import compaction, expiry
+from bowerbird.lake.upkeep.layout import Limits
 from bowerbird.testing.target_conformance import Hurried
 from tests.lake.world import home_in
 

@@ -11,7 +11,7 @@ from pyiceberg.table.puffin import PuffinFile
 from bowerbird.core.errors import UserError
 from bowerbird.core.steps import Home
 from bowerbird.lake import Lake, read
-from bowerbird.lake.statistics import count_distinct, distinct, statistics
+from bowerbird.lake.upkeep.statistics import count_distinct, distinct, statistics
 from tests.lake.test_compaction import REF, filled
 from tests.lake.test_expiry import expire, versions
 

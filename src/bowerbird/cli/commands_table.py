@@ -87,7 +87,7 @@ def diff(
 ) -> None:
     """What is different between two versions: partitions, files, rows, columns."""
     with opened_lake() as lake:
-        from bowerbird.lake.diff import diff as between
+        from bowerbird.lake.versions.diff import diff as between
 
         screen.show(between(lake, name, before, after), screen_table.diff, json=json)
 
@@ -124,7 +124,7 @@ def sample(
 def health(name: Name, json: Json = False) -> None:
     """Small files, overlap, order, old versions; and what to type."""
     with opened_lake() as lake:
-        from bowerbird.lake.health import health as found
+        from bowerbird.lake.upkeep.health import health as found
 
         screen.show(found(lake, name), screen_table.health, json=json)
 
@@ -133,7 +133,7 @@ def health(name: Name, json: Json = False) -> None:
 def statistics(name: Name, at: At = "", cell: Cells = None, json: Json = False) -> None:
     """Each column of each partition: nulls, bounds, bytes."""
     with opened_lake() as lake:
-        from bowerbird.lake.statistics import statistics as found
+        from bowerbird.lake.upkeep.statistics import statistics as found
 
         shown = found(lake, name, cells=tuple(cell or ("*",)), version=at or None)
         screen.show(shown, screen_table.statistics, json=json)
@@ -171,7 +171,7 @@ def rollback(
     cells = tuple(cell or ("*",))
     if dry_run:
         with opened_lake() as lake:
-            from bowerbird.lake.rollback import preview
+            from bowerbird.lake.versions.rollback import preview
 
             screen.show(preview(lake, name, to, cells), screen_table.rollback, json=json)
         return
@@ -182,7 +182,7 @@ def rollback(
 @tables.command()
 def compact(name: Name, cell: Cells = None, dry_run: DryRun = False, json: Json = False) -> None:
     """Rewrite files that are small, out of order or have rows deleted. No row changes."""
-    from bowerbird.lake.compaction import plan_compaction
+    from bowerbird.lake.upkeep.compaction import plan_compaction
 
     cells = tuple(cell or ("*",))
     _carry(lambda _, lake: plan_compaction(lake, name, cells=cells), dry_run=dry_run, json=json)
@@ -200,7 +200,7 @@ def expire(
     json: Json = False,
 ) -> None:
     """Take old versions out, and delete the files that only they needed."""
-    from bowerbird.lake.expiry import plan_expiry
+    from bowerbird.lake.upkeep.expiry import plan_expiry
 
     since = datetime.now(UTC) - timedelta(days=days)
     _carry(
@@ -213,7 +213,7 @@ def expire(
 @tables.command()
 def clean(name: Name, days: Days = 3.0, dry_run: DryRun = False, json: Json = False) -> None:
     """Delete files in the table's folder that nothing names."""
-    from bowerbird.lake.orphans import plan_clean
+    from bowerbird.lake.upkeep.orphans import plan_clean
 
     since = datetime.now(UTC) - timedelta(days=days)
     _carry(
@@ -241,8 +241,8 @@ def tag(name: Name, given: Given, at: At = "", json: Json = False) -> None:
 
 
 def _name(kind: str, name: str, given: str, at: str, *, json: bool) -> None:
-    from bowerbird.lake.branches import NameKind, examine, plan_name
     from bowerbird.lake.catalog import target_ref
+    from bowerbird.lake.versions.branches import NameKind, examine, plan_name
 
     def make(_: Workspace, lake: Lake) -> Plan:
         found = examine(lake, name, given, NameKind(kind), at or None)
@@ -254,9 +254,9 @@ def _name(kind: str, name: str, given: str, at: str, *, json: bool) -> None:
 @tables.command()
 def unname(name: Name, given: Given, json: Json = False) -> None:
     """Take a branch or a tag away; expiry then sees to its versions."""
-    from bowerbird.lake.branches import plan_removal
     from bowerbird.lake.catalog import target_ref
     from bowerbird.lake.read import pinned
+    from bowerbird.lake.versions.branches import plan_removal
 
     _carry(
         lambda _, lake: plan_removal(target_ref(name), given, str(pinned(lake.load(name), given))),
@@ -268,8 +268,8 @@ def unname(name: Name, given: Given, json: Json = False) -> None:
 @tables.command()
 def publish(name: Name, given: Given, dry_run: DryRun = False, json: Json = False) -> None:
     """Make what a branch holds the table, in one commit."""
-    from bowerbird.lake.branches import plan_publish
     from bowerbird.lake.catalog import target_ref
+    from bowerbird.lake.versions.branches import plan_publish
 
     ref = target_ref(name)
     _carry(lambda _, lake: plan_publish(lake, ref, given), dry_run=dry_run, json=json)

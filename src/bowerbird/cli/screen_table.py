@@ -12,11 +12,11 @@ from bowerbird.cli.screen import ago, out, size
 from bowerbird.cli.screen import table as grid
 
 if TYPE_CHECKING:
-    from bowerbird.lake.diff import Diff
-    from bowerbird.lake.health import Health
     from bowerbird.lake.query import Answer, Sampled
-    from bowerbird.lake.rollback import Rollback
-    from bowerbird.lake.statistics import ColumnStatistics
+    from bowerbird.lake.upkeep.health import Health
+    from bowerbird.lake.upkeep.statistics import ColumnStatistics
+    from bowerbird.lake.versions.diff import Diff
+    from bowerbird.lake.versions.rollback import Rollback
     from bowerbird.lake.views import FileView, TableLine, TableView, Versions
 
 

@@ -15,12 +15,13 @@ from bowerbird.core.errors import CommitConflictError, CorruptError, RefError
 from bowerbird.core.faults import point
 from bowerbird.core.refs import Ref
 from bowerbird.core.targets import WHOLE, Change, Entry, History, Token, Version
-from bowerbird.lake import evolve, kept, layouts, publish, snapshots
+from bowerbird.lake import evolve, kept, layouts, snapshots
 from bowerbird.lake.catalog import Lake, identifier
 from bowerbird.lake.exchange import Files, exchange
 from bowerbird.lake.failures import translated
-from bowerbird.lake.publish import Publish
 from bowerbird.lake.specs import Table
+from bowerbird.lake.versions import publish
+from bowerbird.lake.versions.publish import Publish
 
 if TYPE_CHECKING:
     from pyiceberg.table import Table as IcebergTable
@@ -112,7 +113,7 @@ class TableLog:
             publish.move(tx, self.branch, producer.snapshot_id)
         publish.keep_retention(tx, table.metadata)
         if written is not None and written.expires:
-            from bowerbird.lake.forgetting import forget
+            from bowerbird.lake.upkeep.forgetting import forget
 
             forget(tx, table, self.branch, written.expires)
         point("lake.commit.before")

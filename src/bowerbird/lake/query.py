@@ -11,8 +11,8 @@ import msgspec
 from bowerbird.core.errors import UserError
 from bowerbird.core.refs import Ref
 from bowerbird.lake.catalog import Lake
+from bowerbird.lake.joins.sample import SampleView, Share, bucket_sample, explain, sample_rows
 from bowerbird.lake.readers import duckdb
-from bowerbird.lake.sample import SampleView, Share, bucket_sample, explain, sample_rows
 
 if TYPE_CHECKING:
     import pyarrow as pa

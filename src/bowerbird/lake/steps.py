@@ -16,12 +16,12 @@ from bowerbird.core.plans import Want
 from bowerbird.core.specs import Spec
 from bowerbird.core.steps import Home, StepKind, TargetKind, Work
 from bowerbird.core.targets import SHAPE, WHOLE, Change, LogTarget
-from bowerbird.lake import branches
 from bowerbird.lake.catalog import Lake
 from bowerbird.lake.log import TableLog
 from bowerbird.lake.overwrite import overwrite_partitions
-from bowerbird.lake.rollback import rollback
 from bowerbird.lake.specs import Table
+from bowerbird.lake.versions import branches
+from bowerbird.lake.versions.rollback import rollback
 from bowerbird.lake.write import Written, write
 
 

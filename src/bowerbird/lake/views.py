@@ -12,13 +12,13 @@ import msgspec
 from bowerbird.core.refs import Ref
 from bowerbird.core.targets import CellState, Entry
 from bowerbird.lake import snapshots
-from bowerbird.lake.branches import Name, names
 from bowerbird.lake.catalog import Lake, identifier
-from bowerbird.lake.compaction import order_of
 from bowerbird.lake.log import TableLog
 from bowerbird.lake.read import plan
 from bowerbird.lake.schema import columns_of
 from bowerbird.lake.streams import lies_in_order
+from bowerbird.lake.upkeep.compaction import order_of
+from bowerbird.lake.versions.branches import Name, names
 
 if TYPE_CHECKING:
     from pyiceberg.table import Table as IcebergTable

@@ -199,6 +199,8 @@ class Writer:
             try:
                 for number, (values, rows) in enumerate(parts):
                     coming = _Coming(rows)
+                    if not coming:
+                        continue
                     shape = shape or self._shape(coming)
                     task = pool.submit(self._partition, f"{number:05d}", values, coming, shape)
                     flights.append(task)

@@ -21,9 +21,9 @@ from bowerbird.core.plans import Cost, Note, Plan, Step
 from bowerbird.core.refs import Ref
 from bowerbird.core.steps import Home, StepKind, TargetKind, Work
 from bowerbird.core.targets import Change, Token
-from bowerbird.lake import expiry, reach
 from bowerbird.lake.catalog import Lake, identifier, target_ref
 from bowerbird.lake.files import Found
+from bowerbird.lake.upkeep import expiry, reach
 
 if TYPE_CHECKING:
     from pyiceberg.table import Table as IcebergTable
@@ -172,7 +172,7 @@ def clean(home: Home, ref: str, older_than: str, runs: Sequence[str]) -> dict[st
 def _tasks(work: Work) -> Iterable[Task]:
     asked = work.step.definition
     args = (work.home, work.step.target, asked["older_than"], tuple(asked["runs"]))
-    return [Task(work.step.target, "bowerbird.lake.orphans:clean", args)]
+    return [Task(work.step.target, "bowerbird.lake.upkeep.orphans:clean", args)]
 
 
 def _change(work: Work, outcomes: Sequence[Outcome]) -> Change:

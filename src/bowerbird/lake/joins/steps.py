@@ -17,12 +17,12 @@ from bowerbird.core.plans import Cost, Plan, Want, make_plan
 from bowerbird.core.refs import Ref
 from bowerbird.core.steps import Home, StepKind, TargetKind, Work
 from bowerbird.core.targets import WHOLE, Change, Read
-from bowerbird.lake.buckets import Bucket
 from bowerbird.lake.catalog import Lake
 from bowerbird.lake.failures import translated
-from bowerbird.lake.join import JoinPlan, bucket_join, bucket_rows
-from bowerbird.lake.join_specs import Join, Side
-from bowerbird.lake.join_views import explain
+from bowerbird.lake.joins.buckets import Bucket
+from bowerbird.lake.joins.join import JoinPlan, bucket_join, bucket_rows
+from bowerbird.lake.joins.specs import Join, Side
+from bowerbird.lake.joins.views import explain
 from bowerbird.lake.specs import Table
 from bowerbird.lake.steps import table_of
 from bowerbird.lake.write import Written, write
@@ -44,7 +44,7 @@ def join_tasks(home: Home, plan: JoinPlan, spec: Table, folder: str, ref: str = 
 
     ``Written.joined`` of the outcomes is the payload of one commit. folder: for the data files.
     """
-    call = "bowerbird.lake.join_steps:write_bucket"
+    call = "bowerbird.lake.joins.steps:write_bucket"
     ref = ref or str(spec.ref)
     return [
         Task(f"{ref} {bucket}", call, (home, plan.only(bucket), bucket, spec, folder, ref))
@@ -67,7 +67,7 @@ def _batches(blocks: Iterable[pa.Table]) -> Iterator[pa.RecordBatch]:
 
 def file_tasks(home: Home, plan: JoinPlan, folder: str) -> list[Task]:
     """One task a bucket; each answers a `JoinFile`, below a local folder."""
-    call = "bowerbird.lake.join_steps:write_file"
+    call = "bowerbird.lake.joins.steps:write_file"
     return [
         Task(f"join {bucket}", call, (home, plan.only(bucket), bucket, folder))
         for bucket in plan.buckets

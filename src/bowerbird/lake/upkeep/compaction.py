@@ -19,12 +19,13 @@ from bowerbird.core.plans import Cost, Note, Plan, Step
 from bowerbird.core.refs import Ref
 from bowerbird.core.steps import Home, StepKind, TargetKind, Work
 from bowerbird.core.targets import WHOLE, Change, Version
-from bowerbird.lake import layout, schema, snapshots, streams
+from bowerbird.lake import schema, snapshots, streams
 from bowerbird.lake.catalog import Lake, identifier, target_ref
-from bowerbird.lake.layout import Limits
 from bowerbird.lake.read import Planned
 from bowerbird.lake.read import plan as plan_read
 from bowerbird.lake.specs import Table
+from bowerbird.lake.upkeep import layout
+from bowerbird.lake.upkeep.layout import Limits
 from bowerbird.lake.write import Writer, Written
 
 if TYPE_CHECKING:
@@ -184,7 +185,7 @@ def _tasks(work: Work) -> Iterable[Task]:
     for at, parts in enumerate(shares(shown.parts)):
         yield Task(
             key=f"{work.step.target} {at}",
-            call="bowerbird.lake.compaction:rewrite",
+            call="bowerbird.lake.upkeep.compaction:rewrite",
             args=(work.home, work.step.target, shown.version, parts, work.files),
         )
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import msgspec
 
-from bowerbird.lake.asof import Rule, Tie, Upto
 from bowerbird.lake.catalog import identifier
-from bowerbird.lake.merging import How
+from bowerbird.lake.joins.asof import Rule, Tie, Upto
+from bowerbird.lake.joins.merging import How
 
 _MICROSECOND = timedelta(microseconds=1)
 

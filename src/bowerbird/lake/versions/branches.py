@@ -1,8 +1,9 @@
 """Branches and tags: names for versions. A branch is written to beside `main`, audited, published.
 
 Write to one through `TableLog(lake, ref, branch)`; read it by giving its name as the version; look
-at what it changes with `bowerbird.lake.diff`. Making and removing names commits no snapshot and may
-be done any number of times; publishing is a commit with a token (`bowerbird.lake.publish`).
+at what it changes with `bowerbird.lake.versions.diff`. Making and removing names commits no
+snapshot and may be done any number of times; publishing is a commit with a token
+(`bowerbird.lake.versions.publish`).
 """
 
 from __future__ import annotations
@@ -28,12 +29,13 @@ from bowerbird.core.meaning import digest
 from bowerbird.core.plans import Plan, Step
 from bowerbird.core.refs import Ref
 from bowerbird.core.targets import WHOLE, Change, Version
-from bowerbird.lake import publish, snapshots
+from bowerbird.lake import snapshots
 from bowerbird.lake.catalog import Lake, identifier
 from bowerbird.lake.failures import translated
 from bowerbird.lake.log import TableLog
 from bowerbird.lake.read import pinned
 from bowerbird.lake.snapshots import MAIN
+from bowerbird.lake.versions import publish
 
 if TYPE_CHECKING:
     from pyiceberg.table import Table as IcebergTable

@@ -1,7 +1,8 @@
 """The as-of join: beside each left row, the last right row of its key that was known by its time.
 
-Both streams lie in order of key and time, and are cut as in `bowerbird.lake.merging`. What came
-before a cut matters to what comes after by its last rows only, so those are all that is carried.
+Both streams lie in order of key and time, and are cut as in `bowerbird.lake.joins.merging`. What
+came before a cut matters to what comes after by its last rows only, so those are all that is
+carried.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from bowerbird.lake.merging import (
+from bowerbird.lake.joins.merging import (
     How,
     Shape,
     codes_of,
@@ -29,7 +30,7 @@ from bowerbird.lake.ordering import Head, Key, ordered
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from bowerbird.lake.merging import Places
+    from bowerbird.lake.joins.merging import Places
 
 TIME = "\0time"
 """The column by which both sides are merged: microseconds, the left's made earlier by the lag."""

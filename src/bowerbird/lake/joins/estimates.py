@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from bowerbird.core.errors import UserError
-from bowerbird.lake import buckets
 from bowerbird.lake.catalog import Lake
-from bowerbird.lake.sample import Sample, sample_rows
+from bowerbird.lake.joins import buckets
+from bowerbird.lake.joins.sample import Sample, sample_rows
 
 if TYPE_CHECKING:
     import numpy as np

@@ -13,7 +13,7 @@
         ...
 
 `bucket_join` pins the versions and decides; what it returns travels to tasks, one a bucket
-(`bowerbird.lake.join_steps`). It refuses tables that would need a shuffle: that is another work,
+(`bowerbird.lake.joins.steps`). It refuses tables that would need a shuffle: that is another work,
 with another cost, and nobody gets it without asking.
 """
 
@@ -25,13 +25,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from bowerbird.lake import buckets
-from bowerbird.lake import join_checks as checks
-from bowerbird.lake.asof import Rule, asof_sorted
-from bowerbird.lake.buckets import Bucket, Bucketed
 from bowerbird.lake.catalog import Lake
-from bowerbird.lake.join_specs import AsOf, Join, Other, Side
-from bowerbird.lake.merging import How, Shape, join_sorted
+from bowerbird.lake.joins import buckets, checks
+from bowerbird.lake.joins.asof import Rule, asof_sorted
+from bowerbird.lake.joins.buckets import Bucket, Bucketed
+from bowerbird.lake.joins.merging import How, Shape, join_sorted
+from bowerbird.lake.joins.specs import AsOf, Join, Other, Side
 from bowerbird.lake.streams import in_order
 
 if TYPE_CHECKING:

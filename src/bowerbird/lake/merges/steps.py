@@ -21,13 +21,13 @@ from bowerbird.core.refs import Ref
 from bowerbird.core.specs import function_name
 from bowerbird.core.steps import Home, StepKind, TargetKind, Work
 from bowerbird.core.targets import Change, Read
-from bowerbird.lake.candidates import Part
 from bowerbird.lake.catalog import Lake
-from bowerbird.lake.changes import Changes, Keyed
 from bowerbird.lake.failures import translated
 from bowerbird.lake.log import TableLog
-from bowerbird.lake.merge import Rewritten, change, prepare
-from bowerbird.lake.merge import rewrite as rewrite_part
+from bowerbird.lake.merges.candidates import Part
+from bowerbird.lake.merges.changes import Changes, Keyed
+from bowerbird.lake.merges.merge import Rewritten, change, prepare
+from bowerbird.lake.merges.merge import rewrite as rewrite_part
 from bowerbird.lake.read import plan, read_batches
 from bowerbird.lake.specs import Table
 from bowerbird.lake.steps import table_of
@@ -107,7 +107,7 @@ def _tasks(work: Work) -> Iterable[Task]:
     point("lake.merge.staged")
     named = (work.home, work.step.spec, work.step.target, work.step.base, keyed, work.files)
     return [
-        Task(f"{work.step.target} {place}", "bowerbird.lake.merge_steps:rewrite", (*named, part))
+        Task(f"{work.step.target} {place}", "bowerbird.lake.merges.steps:rewrite", (*named, part))
         for place, part in enumerate(prepared.parts())
     ]
 

@@ -24,9 +24,10 @@ from bowerbird.core.plans import Cost, Note, OutputOf, Plan, Step
 from bowerbird.core.refs import Ref
 from bowerbird.core.steps import Home, StepKind, TargetKind, Work
 from bowerbird.core.targets import Change, Token, Version
-from bowerbird.lake import log, reach, retention, snapshots
+from bowerbird.lake import log, snapshots
 from bowerbird.lake.catalog import Lake, identifier, target_ref
 from bowerbird.lake.failures import translated
+from bowerbird.lake.upkeep import reach, retention
 from bowerbird.lake.write import Written
 
 if TYPE_CHECKING:
@@ -179,7 +180,7 @@ def plan_expiry(
 
 def _expire_tasks(work: Work) -> Iterable[Task]:
     args = (work.home, work.step.target, tuple(work.step.definition["versions"]), work.files)
-    return [Task(work.step.target, "bowerbird.lake.expiry:prepare", args)]
+    return [Task(work.step.target, "bowerbird.lake.upkeep.expiry:prepare", args)]
 
 
 def prepare(home: Home, ref: str, versions: Sequence[str], folder: str) -> dict[str, Any]:
@@ -264,7 +265,7 @@ def purge(home: Home, ref: str) -> dict[str, int]:
 
 def _purge_tasks(work: Work) -> Iterable[Task]:
     args = (work.home, work.step.target)
-    return [Task(work.step.target, "bowerbird.lake.expiry:purge", args)]
+    return [Task(work.step.target, "bowerbird.lake.upkeep.expiry:purge", args)]
 
 
 def _purge_change(work: Work, outcomes: Sequence[Outcome]) -> Change:

@@ -6,7 +6,7 @@ rows a changed key has exactly one row, or none, whatever was there; a merge of 
 every row of the key.
 
 `merge` makes the change for a commit loop; `merge_into` is that loop, for streams; in a plan it is
-a step (`bowerbird.lake.merge_steps`). The partitions where a changed key can be must not have
+a step (`bowerbird.lake.merges.steps`). The partitions where a changed key can be must not have
 changed since the version that was read: `Change.guards`.
 """
 
@@ -23,10 +23,10 @@ from bowerbird.core.errors import PlanAgainError
 from bowerbird.core.meaning import digest, tree_of
 from bowerbird.core.targets import Change, Committed, LogTarget, Token, carried
 from bowerbird.lake import evolve, schema, snapshots, streams
-from bowerbird.lake.candidates import Part, candidates, cells_of_keys, cells_of_rows, parts
 from bowerbird.lake.catalog import Lake
-from bowerbird.lake.changes import Changes, Keyed, Keys, resolve
 from bowerbird.lake.log import TableLog
+from bowerbird.lake.merges.candidates import Part, candidates, cells_of_keys, cells_of_rows, parts
+from bowerbird.lake.merges.changes import Changes, Keyed, Keys, resolve
 from bowerbird.lake.read import Planned, plan
 from bowerbird.lake.specs import Table
 from bowerbird.lake.write import Written, write

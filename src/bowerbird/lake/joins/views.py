@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
-from bowerbird.lake import buckets
-from bowerbird.lake.join import JoinPlan
-from bowerbird.lake.join_specs import Side
-from bowerbird.lake.merging import RUN_BYTES
+from bowerbird.lake.joins import buckets
+from bowerbird.lake.joins.join import JoinPlan
+from bowerbird.lake.joins.merging import RUN_BYTES
+from bowerbird.lake.joins.specs import Side
 
 
 class SideView(msgspec.Struct, frozen=True):

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from bowerbird.core.refs import Ref
-from bowerbird.lake import compaction, expiry, layout, snapshots
+from bowerbird.lake import snapshots
 from bowerbird.lake.catalog import Lake, identifier
-from bowerbird.lake.layout import Limits
 from bowerbird.lake.read import plan as plan_read
+from bowerbird.lake.upkeep import compaction, expiry, layout
+from bowerbird.lake.upkeep.layout import Limits
 
 if TYPE_CHECKING:
     from pyiceberg.table import FileScanTask

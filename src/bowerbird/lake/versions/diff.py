@@ -234,7 +234,7 @@ def row_diff(
     Raises `UserError` for a column that is not there or holds no single values, and where two rows
     of one version have one key.
     """
-    from bowerbird.lake.rows import compared
+    from bowerbird.lake.versions.rows import compared
 
     if not key:
         raise UserError("rows are compared by a key", expected="one column or more")

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from bowerbird.core.errors import UserError
-from bowerbird.lake import buckets
-from bowerbird.lake.buckets import Bucketed
 from bowerbird.lake.catalog import Lake
-from bowerbird.lake.join_specs import AsOf, Join, Other, Side
-from bowerbird.lake.merging import How
+from bowerbird.lake.joins import buckets
+from bowerbird.lake.joins.buckets import Bucketed
+from bowerbird.lake.joins.merging import How
+from bowerbird.lake.joins.specs import AsOf, Join, Other, Side
 from bowerbird.lake.schema import type_text
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from pyiceberg.types import IcebergType
 
-    from bowerbird.lake.join import JoinPlan
+    from bowerbird.lake.joins.join import JoinPlan
 
 
 def completed(join: Join) -> Join:

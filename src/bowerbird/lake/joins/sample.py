@@ -24,9 +24,10 @@ import msgspec
 
 from bowerbird.core.errors import UserError
 from bowerbird.core.refs import Ref
-from bowerbird.lake import buckets, partitions, streams
-from bowerbird.lake.buckets import Bucket, Bucketed
+from bowerbird.lake import partitions, streams
 from bowerbird.lake.catalog import Lake
+from bowerbird.lake.joins import buckets
+from bowerbird.lake.joins.buckets import Bucket, Bucketed
 
 if TYPE_CHECKING:
     import numpy as np
