@@ -102,7 +102,7 @@ def test_a_compacted_table_needs_no_compaction(home: Home, lake: Lake) -> None:
 def test_partitions_larger_than_a_file_become_files_of_the_wanted_size(
     home: Home, lake: Lake
 ) -> None:
-    spec = replace(EVENTS, partition=(), target_file_bytes=8 * 1024)
+    spec = replace(EVENTS, partition=(), target_file_bytes=4 * 1024)
     for n in range(8):
         append(lake, f"r{n}", events(400, n), spec)
     before = rows_of(lake)
