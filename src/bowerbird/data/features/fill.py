@@ -56,11 +56,9 @@ def _layout(spec: FeatureGroup, rows: pa.Table) -> Table:
     def text(kind: pa.DataType) -> str:
         if pa.types.is_integer(kind):
             return "long"
-        text_kinds = (
-            pa.types.is_string,
-            pa.types.is_large_string,
-        )  # as Arrow and as a table has them
-        return "string" if any(is_text(kind) for is_text in text_kinds) else "double"
+        if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+            return "string"
+        return "double"
 
     schema = {name: text(rows.schema.field(name).type) for name in rows.column_names}
     return Table(
