@@ -62,7 +62,8 @@ def test_a_users_folder_is_sent_to_the_cluster(tmp_path: Path) -> None:
     (project / "store" / "prices.py").write_text("def of(what): return what * 2\n")
     (project / "flat.py").write_text("from store.prices import of\n")
     program = (
-        "import sys, shutil; from bowerbird.engines.ray import *;"
+        "import sys, shutil; from bowerbird.core.engine import Task;"
+        " from bowerbird.engines.ray import RayEngine;"
         " engine = RayEngine(sys.argv[1], 1, paths=(sys.argv[2],));"
         " shutil.rmtree(sys.argv[2]);"  # the cluster's nodes do not have it either
         " print([o.result() for o in engine.run([Task('a', 'flat:of', (4,))])]);"

@@ -53,8 +53,16 @@ def main() -> None:
     lake = Lake(home_in(folder))
     write(lake, SPEC, batches(1), f"{folder}/data/warm", memory=memory)  # imports are not rows
     before = resident("VmRSS")
-    written = write(lake, SPEC, batches(times * memory), f"{folder}/data/all", memory=memory)
-    print(resident("VmHWM") - before, written.rows * 40)
+    came = 0
+
+    def counted() -> Iterator[pa.RecordBatch]:
+        nonlocal came
+        for batch in batches(times * memory):
+            came += batch.nbytes
+            yield batch
+
+    write(lake, SPEC, counted(), f"{folder}/data/all", memory=memory)
+    print(resident("VmHWM") - before, came)
 
 
 if __name__ == "__main__":

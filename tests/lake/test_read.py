@@ -135,4 +135,8 @@ def test_a_view_tells_what_is_there(world: TableWorld) -> None:
     assert (shown.partition, shown.sort) == (("part",), ("name",))
     assert [one.by for one in shown.versions] == ["somebody else", OTHER, ONE]
     assert shown.versions[0].changed == (A,)
-    assert views.tables(world.lake) == ("test.parts",)
+    assert [one.name for one in views.tables(world.lake)] == ["test.parts"]
+    assert len(views.files(world.lake, PARTS.ref)) == 3
+    assert [one.version for one in views.versions(world.lake, PARTS.ref).versions] == [
+        one.version for one in shown.versions
+    ]

@@ -259,7 +259,8 @@ def test_ray_reads_a_task_for_each_file_with_deletes_and_evolution(tmp_path: Pat
     from bowerbird.lake import ray_dataset
     from tests.lake.world import home_in
 
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    # Another test of this process may have started it already.
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, ignore_reinit_error=True)
     try:
         for make in (deleted, evolved):
             (folder := tmp_path / make.__name__).mkdir()

@@ -38,6 +38,8 @@ _DAY_MICROSECONDS = 24 * _HOUR_MICROSECONDS
 
 def partition_values(one: Transform, column: pa.ChunkedArray, kind: IcebergType) -> pa.Array:
     """The partition field's value of every row, as Iceberg stores it (days since 1970, …)."""
+    import pyarrow as pa
+
     array = _one_piece(column)
     if isinstance(one, Bucket):
         return _bucket(one, array, kind)

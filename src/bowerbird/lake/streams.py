@@ -106,10 +106,15 @@ def _parquet(found: Planned, task: FileScanTask) -> Iterator[pa.Table]:
             return
         size = block_rows(file.metadata)
         check = _bounds_check(found, task)
+        rows = 0
         for batch in file.iter_batches(size, columns=schema.names):
             block = pa.Table.from_batches([batch]).select(schema.names).cast(schema)
             check(block)
+            rows += batch.num_rows
             yield block
+        # A footer counts its rows twice; what its row groups say is what was read.
+        if schema.names:
+            _check_same(task, task.file.file_size_in_bytes, rows)
 
 
 def _check_same(task: FileScanTask, size: int, rows: int) -> None:

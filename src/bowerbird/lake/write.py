@@ -49,6 +49,9 @@ MEMORY = 1024 * 1024 * 1024
 WRITERS = min(4, os.cpu_count() or 1)
 """Partitions that are written side by side: sorting, encoding and compressing leave the GIL."""
 
+MEMORY_A_WRITER = 128 * 1024 * 1024
+"""There are fewer where memory is short."""
+
 
 class Written(msgspec.Struct, frozen=True):
     """Files that are ready to be committed to a table of `spec` (None: to the table as it is).
@@ -176,6 +179,8 @@ class Writer:
         self._spec = spec
         self._arrow = schema.arrow_schema(metadata.schema())
         self._group_bytes = min(BYTES_A_GROUP, memory // 16)
+        # Each holds a block of every run, and a row group.
+        self._side_by_side = max(1, min(WRITERS, memory // MEMORY_A_WRITER))
         # A task that was given up for lost may still write: nobody else has this name.
         self._stem = f"{folder}/{uuid.uuid4().hex[:8]}"
         self._statistics = compute_statistics_plan(metadata.schema(), metadata.properties)
@@ -187,7 +192,7 @@ class Writer:
         flights: deque[Future[list[DataFile]]] = deque()
         shape: _Shape | None = None
         done = count()
-        with ThreadPoolExecutor(WRITERS, "write") as pool:
+        with ThreadPoolExecutor(self._side_by_side, "write") as pool:
 
             def land(most: int) -> None:
                 while len(flights) > most:
@@ -204,7 +209,7 @@ class Writer:
                     shape = shape or self._shape(coming)
                     task = pool.submit(self._partition, f"{number:05d}", values, coming, shape)
                     flights.append(task)
-                    land(WRITERS)
+                    land(self._side_by_side - 1)
                 land(0)
             finally:
                 pool.shutdown(cancel_futures=True)
