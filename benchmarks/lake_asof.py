@@ -10,16 +10,14 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from benchmarks import _apart
-from benchmarks.lake_join import LAKE, commit, files, home
+from benchmarks.lake_join import LAKE, commit, consumed, files, home, two_at_once
 from bowerbird.lake import Lake, Table, bucket
-from bowerbird.lake.joins.join import bucket_join, bucket_rows, join_rows
+from bowerbird.lake.joins.join import bucket_join, join_rows
 from bowerbird.lake.joins.specs import AsOf, Side
 from bowerbird.lake.joins.views import explain
 
@@ -51,30 +49,16 @@ def prepare(folder: str, size: float) -> None:
         commit(Lake(home(folder)), spec, pa.table(columns, list(spec.schema)))
 
 
-def consumed(batches: Iterable[Any]) -> tuple[int, float]:
-    import pyarrow.compute as pc
-
-    rows, check = 0, 0.0
-    for batch in batches:
-        rows += batch.num_rows
-        check += pc.sum(batch.column("u0")).as_py() or 0.0
-    return rows, check
+CHECKED = ("u0",)
 
 
 def ours(folder: str) -> tuple[int, float]:
     lake = Lake(home(folder))
-    return consumed(join_rows(lake, bucket_join(lake, *SIDES)))
+    return consumed(join_rows(lake, bucket_join(lake, *SIDES)), CHECKED)
 
 
 def ours_two(folder: str) -> tuple[int, float]:
-    from concurrent.futures import ThreadPoolExecutor
-
-    lake = Lake(home(folder))
-    made = bucket_join(lake, *SIDES)
-    with ThreadPoolExecutor(2) as pool:
-        found = pool.map(lambda one: consumed(bucket_rows(lake, made, one)), made.buckets)
-        parts = list(found)
-    return sum(rows for rows, _ in parts), sum(check for _, check in parts)
+    return two_at_once(folder, SIDES, CHECKED)
 
 
 def duckdb(folder: str) -> tuple[int, float]:
@@ -87,7 +71,8 @@ def duckdb(folder: str) -> tuple[int, float]:
         "SELECT a.*, b.since, b.u0 FROM read_parquet($l) a ASOF LEFT JOIN read_parquet($r) b "
         "ON a.user_id = b.user_id AND a.at >= b.since"
     )
-    return consumed(connection.sql(query, params={"l": left, "r": right}).to_arrow_reader(32768))
+    found = connection.sql(query, params={"l": left, "r": right})
+    return consumed(found.to_arrow_reader(32768), CHECKED)
 
 
 def polars(folder: str) -> tuple[int, float]:
@@ -99,7 +84,7 @@ def polars(folder: str) -> tuple[int, float]:
     )
     frames = joined.collect_batches(chunk_size=32768, maintain_order=False)
     assert frames is not None
-    return consumed(frame.to_arrow() for frame in frames)
+    return consumed((frame.to_arrow() for frame in frames), CHECKED)
 
 
 CONTENDERS: dict[str, tuple[_apart.Contender, tuple[str, ...]]] = {

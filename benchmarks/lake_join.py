@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import logging
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ from bowerbird.core.targets import Change, LogTarget, Token
 from bowerbird.lake import Lake, Table, TableLog, bucket, write
 from bowerbird.lake.joins.join import bucket_join, bucket_rows, join_rows
 from bowerbird.lake.joins.merging import How
-from bowerbird.lake.joins.specs import Side, With
+from bowerbird.lake.joins.specs import AsOf, Side, With
 from bowerbird.lake.joins.views import explain
 from bowerbird.lake.read import plan
 
@@ -78,16 +78,29 @@ def commit(lake: Lake, spec: Table, rows: pa.Table) -> None:
     LogTarget(log, SystemClock()).commit(Token("r/s"), None, Change("a1", payload=written))
 
 
-def consumed(batches: Iterable[Any]) -> tuple[int, float]:
+def consumed(batches: Iterable[Any], columns: Sequence[str] = ("n0", "u0")) -> tuple[int, float]:
+    """How many rows came, and the sum of some columns: the check that all contenders share."""
     import pyarrow.compute as pc
 
     rows, check = 0, 0.0
     for batch in batches:
         rows += batch.num_rows
-        check += (pc.sum(batch.column("n0")).as_py() or 0.0) + (
-            pc.sum(batch.column("u0")).as_py() or 0.0
-        )
+        check += sum(pc.sum(batch.column(name)).as_py() or 0.0 for name in columns)
     return rows, check
+
+
+def two_at_once(
+    folder: str, sides: tuple[Side, With | AsOf], columns: Sequence[str] = ("n0", "u0")
+) -> tuple[int, float]:
+    """Our join, two buckets side by side."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    lake = Lake(home(folder))
+    made = bucket_join(lake, *sides)
+    with ThreadPoolExecutor(2) as pool:
+        found = pool.map(lambda one: consumed(bucket_rows(lake, made, one), columns), made.buckets)
+        parts = list(found)
+    return sum(rows for rows, _ in parts), sum(check for _, check in parts)
 
 
 SIDES = (Side("bench/orders", "user_id"), With("bench/users", how=How.LEFT))
@@ -99,14 +112,7 @@ def ours(folder: str) -> tuple[int, float]:
 
 
 def ours_two(folder: str) -> tuple[int, float]:
-    from concurrent.futures import ThreadPoolExecutor
-
-    lake = Lake(home(folder))
-    made = bucket_join(lake, *SIDES)
-    with ThreadPoolExecutor(2) as pool:
-        found = pool.map(lambda one: consumed(bucket_rows(lake, made, one)), made.buckets)
-        parts = list(found)
-    return sum(rows for rows, _ in parts), sum(check for _, check in parts)
+    return two_at_once(folder, SIDES)
 
 
 def files(folder: str, ref: str) -> list[str]:

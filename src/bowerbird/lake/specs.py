@@ -151,13 +151,6 @@ class Table(Spec, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_
     renamed: dict[str, str] = msgspec.field(default_factory=dict)
     dropped: tuple[str, ...] = ()
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for field in ("partition", "sort", "uses", "dropped"):
-            value = getattr(self, field)
-            if isinstance(value, list):
-                msgspec.structs.force_setattr(self, field, tuple(value))
-
     def check(self) -> None:
         """Raise `SpecError` where fields contradict each other; the message names the field."""
         if "__" in self.ref.name:
