@@ -9,11 +9,12 @@ import sys
 
 def main() -> None:
     """Load the commands, which takes a moment, and be one."""
-    try:
-        from bowerbird.cli.main import INTERRUPTED
-        from bowerbird.cli.main import main as command
-    except KeyboardInterrupt:
-        sys.exit(130)
+    # While modules load there is nothing to put right, and an exception could be lost in any of
+    # them: the kernel ends us.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from bowerbird.cli.main import INTERRUPTED
+    from bowerbird.cli.main import main as command
+
     try:
         command()
     except KeyboardInterrupt:

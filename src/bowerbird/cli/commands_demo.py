@@ -11,7 +11,7 @@ import msgspec
 import typer
 
 from bowerbird.cli import opening, screen
-from bowerbird.cli.commands import Json, apply_until_settled, report
+from bowerbird.cli.commands import Json, apply_until_settled, interruptible, report
 from bowerbird.cli.main import app
 from bowerbird.core.plans import Allowed
 from bowerbird.core.runs import RunRecord, RunState
@@ -82,8 +82,8 @@ def up(
     """Run the project's services until they are stopped: the loop that applies, and the feed."""
     from bowerbird.workspace.services import run_services
 
-    with opening.opened({"port": port, "host": host}) as workspace:
-        run_services(workspace, _say_to_programs if json else _say)
+    with interruptible() as stop, opening.opened({"port": port, "host": host}) as workspace:
+        run_services(workspace, stop, _say_to_programs if json else _say)
 
 
 class Said(msgspec.Struct, frozen=True):

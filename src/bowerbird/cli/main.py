@@ -8,6 +8,7 @@ be; 130 interrupted.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from typing import Annotated
 
@@ -51,6 +52,7 @@ def main() -> None:
     try:
         from bowerbird.cli import commands, commands_demo, commands_table  # noqa: F401 - they add to `app`
 
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # from here on: see `__main__`
         code = app(standalone_mode=False)
         sys.stdout.flush()  # here, where a reader that is gone is understood
     except BowerbirdError as error:

@@ -22,9 +22,8 @@ PERIOD = 30.0
 """Seconds between two looks."""
 
 
-def run_services(workspace: Workspace, say: Callable[[str], None]) -> None:
-    """Run the loop beside the servers until the first server ends (Ctrl-C ends it)."""
-    stop = Flag()
+def run_services(workspace: Workspace, stop: Flag, say: Callable[[str], None]) -> None:
+    """Run the loop beside the servers until `stop`, or until the first server ends."""
     loop = Thread(target=keep_applied, args=(workspace, stop, say), name="apply", daemon=True)
     loop.start()
     try:
@@ -35,6 +34,7 @@ def run_services(workspace: Workspace, say: Callable[[str], None]) -> None:
                     workspace.ledger.made(),
                     host=workspace.settings.host,
                     port=workspace.settings.port,
+                    stop=stop,
                     say=say,
                 )
     finally:

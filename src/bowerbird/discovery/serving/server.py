@@ -6,6 +6,7 @@ import hmac
 import secrets
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from threading import Event as Flag
 from typing import TYPE_CHECKING
 
 from bowerbird.core.errors import RefError
@@ -25,11 +26,10 @@ def serve(
     *,
     host: str,
     port: int,
+    stop: Flag,
     say: Callable[[str], None],
 ) -> None:
-    """Serve the first live feed. made: ref -> step kind of what runs have made."""
-    import uvicorn
-
+    """Serve the first live feed until `stop`. made: ref -> step kind of what runs have made."""
     from bowerbird.discovery.serving.app import create_app
 
     feeds = [ref for ref in sorted(made) if ref.startswith("feed:")]
@@ -40,9 +40,27 @@ def serve(
     reader = open_reader(job)
     token = access_token(home)
     app = guarded(create_app(reader, authorise=lambda request: check(request, token)), token)
-    config = uvicorn.Config(app, host=host, port=port, log_level="warning")
-    server = uvicorn.Server(config)
     say(f"listening on http://{host}:{port}/?token={token}")
+    run(app, stop, host=host, port=port)
+
+
+def run(app: FastAPI, stop: Flag, *, host: str, port: int) -> None:
+    """Serve `app` until `stop`, or until a signal ends it."""
+    import uvicorn
+
+    async def look() -> None:
+        server.should_exit |= stop.is_set()
+
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            host=host,
+            port=port,
+            log_level="warning",
+            callback_notify=look,
+            timeout_notify=0,  # at each tick, which is a second
+        )
+    )
     server.run()
 
 
