@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+# A file's tests stay together, and the files come in their order: the longest are not the last.
+TESTS := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -20,10 +22,10 @@ demo: $(READY) ## from real data to a ranked feed, in ./demo
 
 test: check $(READY) ## all checks and all tests
 	@sh scripts/parts.sh
-	$(BIN)/python -m pytest
+	$(TESTS)
 
 test-fast: $(READY) ## the tests for work, under a minute
-	$(BIN)/python -m pytest -m "not slow" -x
+	$(TESTS) -m "not slow" -x
 
 check: $(READY) ## lint, format, types, import contracts
 	$(BIN)/ruff check .

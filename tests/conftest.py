@@ -50,7 +50,7 @@ def postgres_url(postgres_server: Postgres) -> str:
     return postgres_server.create(f"test{next(_numbers)}")
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.slow)])
 def metadata_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A new, empty metadata database of either kind."""
     if request.param == "sqlite":

@@ -139,6 +139,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("wrong")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", WRONG)
 def test_a_mistake_in_a_spec_is_told_with_its_place(
     what: str, folder: Path, ahead: Ahead, request: pytest.FixtureRequest
@@ -175,6 +176,7 @@ SETTINGS: dict[str, tuple[str, tuple[str, ...]]] = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", SETTINGS)
 def test_a_mistake_in_the_settings_is_told(
     what: str, folder: Path, ahead: Ahead, request: pytest.FixtureRequest
@@ -211,6 +213,7 @@ COMMANDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", COMMANDS)
 def test_a_mistake_on_the_command_line_is_told(
     what: str, applied: Project, ahead: Ahead, request: pytest.FixtureRequest

@@ -46,6 +46,7 @@ def test_importing_the_house_loads_no_heavy_library(project: Project, body: str)
     assert loaded(project, body) == set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words", [("--help",), ("version",), ("apply", "--help"), ("config",), ("config", "--json")]
 )
@@ -55,6 +56,7 @@ def test_a_command_that_only_shows_text_loads_no_heavy_library(
     assert loaded(project, COMMAND, *words) == set()
 
 
+@pytest.mark.slow
 def test_a_plan_of_nothing_loads_the_database_and_what_specs_are_made_of(project: Project) -> None:
     assert project.run("migrate").code == 0
     assert loaded(project, COMMAND, "plan") <= {"sqlalchemy", "numpy"}

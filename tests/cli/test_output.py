@@ -44,6 +44,7 @@ def twice(applied: Project) -> Project:
     return applied
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", SHOWING, ids=" ".join)
 def test_what_goes_into_a_pipe_is_plain_text(
     words: tuple[str, ...], twice: Project, ahead: Ahead, request: pytest.FixtureRequest
@@ -118,6 +119,7 @@ JSON = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", JSON, ids=" ".join)
 def test_what_is_for_programs_is_json_and_nothing_else(
     words: tuple[str, ...], twice: Project, ahead: Ahead, request: pytest.FixtureRequest

@@ -108,6 +108,7 @@ def spoilt(applied: Project) -> Iterator[Project]:
         path.write_bytes(content)
 
 
+@pytest.mark.slow
 def test_a_workspace_of_a_newer_version_is_left_alone(spoilt: Project) -> None:
     path = spoilt.path / ".bowerbird" / "metadata.db"
     with contextlib.closing(sqlite3.connect(path)) as database, database:

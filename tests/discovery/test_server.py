@@ -59,6 +59,7 @@ def free_port() -> int:
         return int(held.getsockname()[1])
 
 
+@pytest.mark.slow
 def test_a_server_ends_when_it_is_asked_to_before_it_began_or_while_it_serves() -> None:
     port, stop = free_port(), Event()
     app = create_app(OneHousehold(), authorise=lambda _: None)

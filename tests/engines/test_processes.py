@@ -242,6 +242,7 @@ def test_a_task_over_its_memory_is_not_tried_again(engine: LocalEngine) -> None:
     assert got.tries == 1
 
 
+@pytest.mark.slow
 def test_a_worker_that_earlier_tasks_filled_is_replaced(engine: LocalEngine) -> None:
     one = LocalEngine(1)
     try:

@@ -142,6 +142,7 @@ def test_ten_thousand_columns_work(lake: Lake) -> None:
     assert {row["c9999"] for row in found} == {9999}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["it's", 'say "so"', "größe", "名前", "a-b", "select", "%2F", "#"])
 def test_odd_names_work(lake: Lake, name: str) -> None:
     spec = Table(

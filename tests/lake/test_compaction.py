@@ -264,6 +264,7 @@ def test_old_columns_are_filled_in(home: Home, lake: Lake) -> None:
     assert len(plan_read(lake, REF).tasks) == 2
 
 
+@pytest.mark.slow
 @settings(
     max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

@@ -27,6 +27,7 @@ class TestOnSqlite(Tables):
     """On the database that a laptop has."""
 
 
+@pytest.mark.slow
 class TestWithCellsInFiles(LogConformance):
     """As a table with a thousand partitions has them."""
 
@@ -40,12 +41,14 @@ def postgres_home(tmp_path: Path, postgres_url: str) -> Home:
     return home_in(str(tmp_path), postgres_url)
 
 
+@pytest.mark.slow
 class TestOnPostgres(Tables):
     @pytest.fixture
     def world(self, postgres_home: Home) -> TableWorld:
         return TableWorld(postgres_home)
 
 
+@pytest.mark.slow
 @pytest.mark.slow
 class TestOnAnObjectStore(LogConformance):
     """The catalog on SQLite, the files on S3."""
@@ -55,6 +58,7 @@ class TestOnAnObjectStore(LogConformance):
         return TableWorld(home_on_s3(seaweed_server, str(tmp_path)))
 
 
+@pytest.mark.slow
 @pytest.mark.slow
 class TestOnRest(LogConformance):
     """A REST catalog and S3, both of one server."""

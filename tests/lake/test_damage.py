@@ -74,6 +74,7 @@ def other_bytes(path: Path) -> None:
 DAMAGES: list[Callable[[Path], None]] = [cut, emptied, gone, other_bytes]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("reader", [all_at_once, rows])
 def test_a_damaged_data_file_is_named(
@@ -137,6 +138,7 @@ def test_a_data_file_swapped_with_another_of_the_table_is_named(filled: Lake) ->
         read(filled, ACTS.ref)
 
 
+@pytest.mark.slow
 def test_no_byte_of_a_data_file_can_change_unseen(filled: Lake) -> None:
     """Every byte in turn: the same rows, or an error that names the file."""
     victim = data_files(filled)[0]

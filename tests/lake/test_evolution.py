@@ -166,6 +166,7 @@ def append(lake: Lake, spec: Table, rows: pa.Table, token: str) -> None:
     target.commit(Token(token), target.read().version, Change("a1", payload=written))
 
 
+@pytest.mark.slow
 @settings(max_examples=12, deadline=None)
 @given(st.data())
 def test_old_and_new_files_are_read_in_the_present_columns(data: st.DataObject) -> None:

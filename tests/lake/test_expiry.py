@@ -168,6 +168,7 @@ def test_a_plan_says_what_it_frees(home: Home, lake: Lake) -> None:
     assert first.cost.bytes >= before - after > 0
 
 
+@pytest.mark.slow
 def test_files_that_a_compaction_took_out_go_with_their_last_version(
     home: Home, lake: Lake
 ) -> None:

@@ -112,6 +112,7 @@ layouts = st.sampled_from(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=25, phases=NO_SHRINKING)
 @given(
     layouts,
@@ -344,6 +345,7 @@ def carry_out(lake: Lake, plan: Plan, run: str) -> None:
     at.commit(token, step.base, JOIN.change(work, outcomes))
 
 
+@pytest.mark.slow
 def test_a_join_as_a_step_is_made_once_and_again_when_a_table_changes(filled: Lake) -> None:
     refs = ("table:test/orders", "table:test/users", "table:test/both")
 

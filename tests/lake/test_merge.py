@@ -123,6 +123,7 @@ changes = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(
     layouts,
@@ -162,6 +163,7 @@ def test_a_merge_is_what_a_dictionary_would_hold(
             assert rows_of(shared, spec) == told(expected)
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @given(
     layouts, st.lists(row, max_size=12), st.dictionaries(ids, st.sampled_from("xyz"), max_size=6)
@@ -315,6 +317,7 @@ def test_a_key_that_somebody_inserted_meanwhile_is_seen(lake: Lake) -> None:
     assert rows_of(lake, USERS) == told([(1, "a", "x", 0.0), (2, "a", "first", 0.0)])
 
 
+@pytest.mark.slow
 def test_what_others_do_where_no_changed_key_can_be_is_no_conflict(lake: Lake) -> None:
     append(lake, USERS, [(i, "a", "x", 0.0) for i in range(8)])
     log, base, late = made(lake, USERS, [(2, "a", "late", 0.0, "update")])

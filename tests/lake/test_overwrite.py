@@ -106,6 +106,7 @@ def overwrite(lake: Lake, spec: Table, rows: pa.Table, token: str) -> None:
     target.commit(Token(token), target.read().version, change)
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(st.data())
 def test_any_combination_of_transforms_replaces_just_the_partitions_of_the_rows(

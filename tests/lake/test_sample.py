@@ -76,6 +76,7 @@ def test_what_is_said_of_a_bucket_is_so_of_its_keys(of: Of, count: int, numbers:
         assert of.covers(number % count, count) in (bool(taken), None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("of", [Share(0.01), Share(0.2), Buckets(1, 4), Buckets(1, 2)])
 def test_tables_of_other_counts_give_the_same_keys(filled: Lake, of: Of) -> None:
     one, other = (keys(filled, name, of) for name in ("sixteen", "twelve"))

@@ -82,6 +82,7 @@ _PLAIN: dict[str, st.SearchStrategy[Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", list(_PLAIN))
 @settings(max_examples=40, deadline=None)
 @given(data=st.data())
@@ -252,6 +253,7 @@ def test_a_partition_value_may_be_null_or_odd(lake: Lake) -> None:
     assert read(lake, spec.ref, cells=["k=a%2Fb"]).num_rows == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("memory", [2**14, 2**18])
 def test_what_does_not_fit_into_memory_is_written_as_if_it_had(
     lake: Lake, memory: int, monkeypatch: pytest.MonkeyPatch

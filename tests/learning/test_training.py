@@ -75,6 +75,7 @@ def toy(seed: int = 0, lists: int = 40, size: int = 6) -> tuple[Lists, ActionTab
     return Lists(found, index, {"trip": target}), ActionTable.of(log, codes)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bits() -> None:
     lists, table = toy()
     config = TransAct(features=2, heads=("trip",), history=SMALL, deep=(8,))

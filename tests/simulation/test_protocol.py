@@ -22,11 +22,13 @@ def test_an_undisturbed_run_ends_done() -> None:
     assert world.play().state == RunState.DONE
 
 
+@pytest.mark.slow
 def test_no_single_disturbance_breaks_an_invariant() -> None:
     for schedule in singles(CALLS):
         assert not failure(World, schedule), story(World, schedule)
 
 
+@pytest.mark.slow
 def test_no_drawn_schedule_breaks_an_invariant() -> None:
     for schedule in drawn(SEED, COUNT, CALLS):
         assert not failure(World, schedule), story(World, schedule, SEED)
@@ -71,6 +73,7 @@ PLANTED: dict[str, MakeWorld] = {
 LONG_TO_FIND = pytest.param("an expiry that cuts the chain", marks=pytest.mark.slow)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "bug", [*(bug for bug in PLANTED if bug not in LONG_TO_FIND.values), LONG_TO_FIND]
 )

@@ -139,6 +139,7 @@ def test_a_step_that_waits_leaves_the_others_be_and_holds_no_lease(shop: Open) -
     assert (waiting.holder, waiting.why) == (None, "the world is not ready")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["threads", "processes"])
 def test_an_error_that_cannot_be_pickled_is_told_all_the_same(shop: Open, kind: str) -> None:
     record = apply(shop(kind, bad="unpicklable", other=""))
@@ -146,6 +147,7 @@ def test_an_error_that_cannot_be_pickled_is_told_all_the_same(shop: Open, kind: 
     assert "this and that" in record.step("s1").error
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["threads", "processes"])
 def test_a_task_that_exits_fails_its_step_and_nothing_else(shop: Open, kind: str) -> None:
     record = apply(shop(kind, bad="exit", other=""))
@@ -186,6 +188,7 @@ def test_a_step_tells_what_it_took(shop: Open) -> None:
     assert results["seconds"] >= 0
 
 
+@pytest.mark.slow
 def test_who_is_asked_to_stop_gives_the_leases_back_and_the_run_goes_on(shop: Open) -> None:
     workspace, stop = shop("processes", slow="hang", after=("", "slow,")), threading.Event()
     found: list[RunRecord] = []

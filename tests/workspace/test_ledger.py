@@ -47,6 +47,7 @@ class TestSqlite(LedgerConformance):
         database.close()
 
 
+@pytest.mark.slow
 class TestPostgres(LedgerConformance):
     def pass_time(self, clock: Hand, seconds: float) -> None:
         time.sleep(seconds)  # leases use the server's clock
@@ -141,6 +142,7 @@ def test_a_read_only_database_is_named(tmp_path: Path) -> None:
     database.close()
 
 
+@pytest.mark.slow
 def test_a_database_that_goes_away_is_unavailable_and_then_back() -> None:
     with postgres() as server:
         database = Database(server.create("away"), Hand(), migrate=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,6 +17,7 @@ from bowerbird.core.clock import SystemClock
 from bowerbird.core.errors import CommitConflictError, CorruptError, RefError
 from bowerbird.core.targets import WHOLE, Change, LogTarget, Token, Version
 from bowerbird.testing.target_conformance import ONE, OTHER, A, Hurried, LogConformance
+from bowerbird.workspace import releases
 from bowerbird.workspace.database import Database
 from bowerbird.workspace.releases import ReleaseFiles, ReleaseLog
 from bowerbird.workspace.schema import LIVE
@@ -119,6 +121,24 @@ def test_a_release_is_seen_whole_or_not_at_all(world: ReleaseWorld) -> None:
     world.change(OTHER, "a1", {WHOLE: ["half done"]})
     assert world.rows() == ["first"]
     world.log().pinned().files.verify()
+
+
+def test_what_is_published_while_a_history_is_read_is_not_half_in_it(
+    any_world: ReleaseWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = publish(any_world, ONE, "first")
+    look = releases._live
+    others = [OTHER]
+
+    def looked_at_late(connection: sa.Connection, ref: str) -> Version | None:
+        while others:
+            publish(any_world, others.pop(), "second")
+        return look(connection, ref)
+
+    monkeypatch.setattr(releases, "_live", looked_at_late)
+    history = any_world.log().load()
+    assert (others, history.head, history.elsewhere) == ([], first, frozenset())
+    assert any_world.rows() == ["second"]
 
 
 def test_of_two_that_publish_onto_the_same_one_is_told(world: ReleaseWorld) -> None:

@@ -69,6 +69,7 @@ def test_a_run_that_was_interrupted_is_cut_off(shop: Workspace) -> None:
     assert views.run(shop, "last").cut_off
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("state", [RunState.WAITING, RunState.DONE, RunState.FAILED])
 def test_a_run_that_waits_or_has_ended_needs_nobody(
     shop: Workspace, dead: str, state: RunState

@@ -9,7 +9,7 @@ from bowerbird.core.errors import PlanAgainError, RefError
 from bowerbird.core.faults import point
 from bowerbird.core.refs import Ref
 from bowerbird.core.steps import Home
-from bowerbird.lake import evolve
+from bowerbird.lake import evolve, mends
 from bowerbird.lake.failures import translated
 from bowerbird.lake.files import Files
 from bowerbird.lake.specs import Table
@@ -63,6 +63,7 @@ class Lake:
         return self._catalog
 
     def _opened(self) -> HouseCatalog | HouseRestCatalog:
+        mends.parse_schemas_once()
         home, properties = self.home, self.files.properties
         if home.iceberg:
             from bowerbird.lake.rest import open_rest

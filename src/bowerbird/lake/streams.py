@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bowerbird.core.errors import CorruptError
-from bowerbird.lake import nulls, snapshots, spill
+from bowerbird.lake import mends, snapshots, spill
 from bowerbird.lake.ordering import merged
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ BYTES = 8 * 1024 * 1024
 def scan(found: Planned) -> ArrowScan:
     from pyiceberg.io.pyarrow import ArrowScan
 
-    nulls.kept()
+    mends.keep_nulls()
     return ArrowScan(found.table.metadata, found.table.io, found.schema, found.where)
 
 

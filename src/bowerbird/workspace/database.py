@@ -89,9 +89,14 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
-        """A transaction that only reads."""
-        with translated(), self.engine.connect() as connection, connection.begin():
-            yield connection
+        """A transaction that only reads: all of it sees the database as it was at one moment."""
+        with translated(), self.engine.connect() as connection:
+            if not self.sqlite:  # whose readers see one moment anyway
+                connection = connection.execution_options(
+                    isolation_level="REPEATABLE READ", postgresql_readonly=True
+                )
+            with connection.begin():
+                yield connection
 
     def alone(self, connection: sa.Connection) -> None:
         """Until the transaction ends, nobody else is past this line."""

@@ -1,0 +1,102 @@
+"""What PyIceberg 0.12 gets wrong or does again and again, mended in this process.
+
+*Nulls*: a null list, or map, of structs is read as an empty one, wherever a file's columns are not
+the table's (one was added, dropped, renamed, moved): such a column is built anew from its offsets
+alone. `tests/lake/test_mends.py` fails once PyIceberg keeps them itself.
+
+*Schemas*: of the 3 ms that it takes to open a manifest, 2.5 go into parsing the same few Avro
+schemas, and into laying out how they are read.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+_SCHEMAS = 1024
+"""How many schemas of manifests are kept: one for each partition spec and version of Iceberg."""
+
+
+@cache
+def parse_schemas_once() -> None:
+    """From now on, in this process. Called before a catalog is opened."""
+    from pyiceberg.avro import file
+
+    header: Any = file.AvroFileHeader
+    parse = header.get_schema
+
+    @lru_cache(_SCHEMAS)
+    def parsed(text: str) -> Any:
+        return parse(header(None, {file._SCHEMA_KEY: text}, None))
+
+    def get_schema(self: Any) -> Any:
+        text = self.meta.get(file._SCHEMA_KEY)
+        return parse(self) if text is None else parsed(text)
+
+    header.get_schema = get_schema
+    for name in ("construct_reader", "construct_writer", "resolve_reader", "resolve_writer"):
+        setattr(file, name, _once(getattr(file, name)))
+
+
+def _once(lay_out: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, asked once for arguments that are the very same objects, or equal mappings of
+    numbers to such. What it makes holds no state of a file that is read."""
+    known: OrderedDict[tuple[object, ...], tuple[Any, Any]] = OrderedDict()
+    guard = threading.Lock()
+
+    def laid_out(*args: Any, **named: Any) -> Any:
+        given = (*args, *named.values())
+        key = (
+            len(args),
+            *named,
+            *(tuple(x.items()) if isinstance(x, dict) else id(x) for x in given),
+        )
+        with guard:
+            if key in known:
+                known.move_to_end(key)
+                return known[key][1]
+        made = lay_out(*args, **named)
+        with guard:
+            known[key] = given, made  # what was given lives as long as its id is known
+            if len(known) > _SCHEMAS:
+                known.popitem(last=False)
+        return made
+
+    return laid_out
+
+
+@cache
+def keep_nulls() -> None:
+    """From now on, in this process. Called before each read."""
+    from pyiceberg.io.pyarrow import ArrowProjectionVisitor
+
+    visitor: Any = ArrowProjectionVisitor
+    visit_list, visit_map = visitor.list, visitor.map
+
+    def list_with_nulls(self: Any, kind: Any, came: Any, *inner: Any) -> Any:
+        return _restored(came, visit_list(self, kind, came, *inner))
+
+    def map_with_nulls(self: Any, kind: Any, came: Any, *inner: Any) -> Any:
+        return _restored(came, visit_map(self, kind, came, *inner))
+
+    visitor.list, visitor.map = list_with_nulls, map_with_nulls
+
+
+def _restored(came: pa.Array | None, made: pa.Array | None) -> pa.Array | None:
+    import pyarrow as pa
+
+    if came is None or made is None or came.null_count == made.null_count:
+        return made
+    nulls = came.is_null()
+    if isinstance(made, pa.MapArray):
+        return pa.MapArray.from_arrays(
+            made.offsets, made.keys, made.items, type=made.type, mask=nulls
+        )
+    return type(made).from_arrays(made.offsets, made.values, type=made.type, mask=nulls)
