@@ -1,6 +1,8 @@
 # `make help` lists what there is. Everything installs itself into .venv on first use.
 PYTHON ?= python3
 BIN := .venv/bin
+# Hundreds of processes start in the tests: what they import is compiled once, whatever is set.
+export PYTHONDONTWRITEBYTECODE :=
 READY := .venv/.ready
 # A file's tests stay together, and the files come in their order: the longest are not the last.
 TESTS := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder

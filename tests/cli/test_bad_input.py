@@ -221,6 +221,7 @@ def test_a_mistake_on_the_command_line_is_told(
     told(ahead(request, lambda case: applied.run(*COMMANDS[case][0])), 2, *COMMANDS[what][1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words", [("aply",), ("plan", "--jsno"), ("status", "a", "b"), ("cancel",), ()]
 )

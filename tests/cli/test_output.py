@@ -147,6 +147,7 @@ def walked(command: Any, name: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...
         yield name, {option for one in command.params for option in one.opts}
 
 
+@pytest.mark.slow
 def test_the_schema_is_json(project: Project) -> None:
     assert json.loads(project.run("schema").out)["oneOf"]
 

@@ -118,6 +118,7 @@ def test_a_workspace_of_a_newer_version_is_left_alone(spoilt: Project) -> None:
     assert path.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_database_that_is_damaged_is_told(spoilt: Project) -> None:
     for extra in ("-wal", "-shm"):
         (spoilt.path / ".bowerbird" / f"metadata.db{extra}").unlink(missing_ok=True)
@@ -364,6 +365,7 @@ def test_a_killed_apply_is_shown_as_cut_off_and_gone_on_with_by_the_same_command
 # -- steps and strangers --------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_step_that_raises_is_told_and_its_log_has_the_rest(
     new_project: Callable[[], Project],
 ) -> None:

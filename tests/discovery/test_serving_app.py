@@ -132,6 +132,7 @@ def test_a_malformed_query_names_the_parameter_and_what_was_expected(
     assert problem["expected"]
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.sampled_from(["household", "k", "x"]), st.text(max_size=30)))
 @settings(max_examples=60, deadline=None)
 def test_no_query_makes_a_server_error(query: dict[str, str]) -> None:

@@ -30,6 +30,8 @@ from bowerbird.testing.engine_conformance import (
     wait_until,
 )
 
+pytestmark = pytest.mark.slow
+
 HERE = "tests.engines.test_processes"
 
 

@@ -88,6 +88,7 @@ def test_the_same_seed_gives_the_same_bits() -> None:
     np.testing.assert_array_equal(first, second)
 
 
+@pytest.mark.slow
 def test_training_learns_what_the_features_say() -> None:
     lists, _ = toy(lists=200)
     config = TransAct(features=2, heads=("trip",), deep=(8,))

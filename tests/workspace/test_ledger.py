@@ -119,6 +119,7 @@ def test_the_version_that_a_database_is_held_to_is_the_newest_migration() -> Non
     assert ScriptDirectory(folder).get_current_head() == VERSION
 
 
+@pytest.mark.slow
 def test_postgres_is_migrated_on_purpose_only(postgres_url: str) -> None:
     with pytest.raises(WorkspaceError, match="migrate"):
         Database(postgres_url, Hand())
