@@ -24,6 +24,8 @@ from tests.cli.conftest import LETTERS, TABLE, Ended, Project, environment
 from tests.cli.test_bad_input import told
 from tests.postgres import postgres
 
+POOL = "ARROW_DEFAULT_MEMORY_POOL"
+
 SLOW = LETTERS.replace(
     "def rows():",
     """def rows():
@@ -360,6 +362,23 @@ def test_a_killed_apply_is_shown_as_cut_off_and_gone_on_with_by_the_same_command
     done(project.run("apply"))
     assert len(json.loads(project.run("status", "--json").out)) == 1
     assert ids(project) == [0, 1, 2]
+
+
+# -- memory ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux" or os.uname().machine != "x86_64", reason="Linux, x86")
+@pytest.mark.parametrize(("asked", "gets"), [({}, "jemalloc"), ({POOL: "system"}, "system")])
+def test_arrow_gives_back_what_it_freed_unless_told_otherwise(
+    new_project: Callable[[], Project], asked: dict[str, str], gets: str
+) -> None:
+    project = new_project()
+    say = "import pathlib; pathlib.Path('pool').write_text(pa.default_memory_pool().backend_name)"
+    project.specs(tables_py=LETTERS.replace("    return", f"    {say}\n    return"))
+    command = [sys.executable, "-m", "bowerbird", "apply"]  # cold: nothing is loaded yet
+    subprocess.run(command, cwd=project.path, env=environment(**asked), check=True)
+    assert (project.path / "pool").read_text() == gets
 
 
 # -- steps and strangers --------------------------------------------------------------------------
