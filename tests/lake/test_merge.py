@@ -22,6 +22,7 @@ from bowerbird.core.targets import Change, LogTarget, Token
 from bowerbird.lake import (
     Keyed,
     Lake,
+    Mode,
     Table,
     TableLog,
     bucket,
@@ -29,14 +30,18 @@ from bowerbird.lake import (
     merge,
     merge_into,
     read,
+    rollback,
+    snapshots,
     write,
 )
 from bowerbird.lake.merges.merge import preview
 from bowerbird.lake.ordering import is_sorted
 from bowerbird.lake.read import plan
 from bowerbird.lake.streams import file_blocks
+from bowerbird.lake.upkeep.compaction import plan_compaction
 from bowerbird.testing.target_conformance import Hurried
 from tests.lake.test_rollback import delete_a_row
+from tests.lake.test_steps import carry_out
 from tests.lake.world import home_in
 
 USERS = Table(
@@ -109,6 +114,7 @@ layouts = st.sampled_from(
         (bucket("name", 2),),
     ]
 )
+modes = st.sampled_from(Mode)
 ids = st.integers(0, 12)
 row = st.tuples(
     ids,
@@ -131,6 +137,7 @@ changes = st.lists(
     st.lists(changes, min_size=1, max_size=3),
     st.sampled_from([("id",), ("name", "id")]),
     st.sampled_from([(), ("id",), ("part", "id")]),
+    st.lists(modes, min_size=3, max_size=3),
 )
 def test_a_merge_is_what_a_dictionary_would_hold(
     shared: Lake,
@@ -139,6 +146,7 @@ def test_a_merge_is_what_a_dictionary_would_hold(
     merges: list[list[Any]],
     key: tuple[str, ...],
     sort: tuple[str, ...],
+    by_turns: list[Mode],
 ) -> None:
     spec = replace(USERS, name=f"test/t{next(counter)}", partition=partition, sort=sort)
     names = ("id", "part", "name", "score")
@@ -153,9 +161,9 @@ def test_a_merge_is_what_a_dictionary_would_hold(
         rows = [(None, *one[1:]) if one[0] == 12 else one for one in rows]
         append(shared, spec, rows)
         expected += rows
-    for change in merges:
+    for change, mode in zip(merges, by_turns, strict=False):
         came = [(one, op) for one, op in change if None not in key_of(one)]
-        merged(shared, spec, [(*one, op) for one, op in came], Keyed(key=key, op="op"))
+        merged(shared, spec, [(*one, op) for one, op in came], Keyed(key=key, op="op", mode=mode))
         changed = {key_of(one) for one, _ in came}
         expected = [one for one in expected if key_of(one) not in changed]
         expected += [one for one, op in came if op != "delete"]
@@ -166,17 +174,20 @@ def test_a_merge_is_what_a_dictionary_would_hold(
 @pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @given(
-    layouts, st.lists(row, max_size=12), st.dictionaries(ids, st.sampled_from("xyz"), max_size=6)
+    layouts,
+    st.lists(row, max_size=12),
+    st.dictionaries(ids, st.sampled_from("xyz"), max_size=6),
+    modes,
 )
 def test_some_columns_are_set_in_every_row_of_the_key(
-    shared: Lake, partition: Any, rows: list[Row], names: dict[int, str]
+    shared: Lake, partition: Any, rows: list[Row], names: dict[int, str], mode: Mode
 ) -> None:
     spec = replace(USERS, name=f"test/t{next(counter)}", partition=partition)
     append(shared, spec, rows)
     made = pa.table(
         {"id": pa.array(names.keys(), pa.int64()), "name": pa.array(names.values(), pa.string())}
     )
-    keyed = Keyed(key=("id",), columns=("name",))
+    keyed = Keyed(key=("id",), columns=("name",), mode=mode)
     done = merge_into(shared, spec, made, keyed, Token(f"m/{next(counter)}"), SystemClock())
     expected = [(one[0], one[1], names.get(one[0], one[2]), one[3]) for one in rows]
     assert rows_of(shared, spec) == told(expected)
@@ -201,6 +212,70 @@ def test_what_was_done_is_counted(lake: Lake) -> None:
     )
     counts = [done[name] for name in ("updated", "inserted", "deleted", "absent", "superseded")]
     assert counts == [1, 1, 1, 1, 0]
+
+
+MARKED = Keyed(key=("id",), op="op", mode=Mode.MERGE_ON_READ)
+
+
+def test_merged_on_read_data_files_stay_and_small_ones_name_the_deleted_rows(lake: Lake) -> None:
+    append(lake, USERS, [(i, "a", "x", 0.0) for i in range(100)])
+    before = files(lake, USERS)
+    rows = [(7, "a", "new", 0.0, "update"), (8, "", "", 0.0, "delete")]
+    shown = preview(lake, USERS, table_of(rows, "op"), MARKED)
+    done = merged(lake, USERS, rows, MARKED)
+    assert (done["files_rewritten"], done["files_marked"]) == (0, len(shown.marked))
+    assert (done["updated"], done["deleted"], shown.rewritten) == (1, 1, ())
+    found = plan(lake, USERS.ref)
+    after = {task.file.file_path: task for task in found.tasks}
+    assert before.keys() < after.keys()
+    named = [file for path in before for file in after[path].delete_files]
+    assert sum(file.record_count for file in named) == 2
+    assert rows_of(lake, USERS) == told(
+        [(i, "a", "new" if i == 7 else "x", 0.0) for i in range(100) if i != 8]
+    )
+    table = lake.load(USERS.ref)
+    theirs = table.scan().to_arrow().select(["id", "part", "name", "score"])
+    assert told(tuple(row.values()) for row in theirs.to_pylist()) == rows_of(lake, USERS)
+    summary = table.current_snapshot().summary
+    assert (summary["total-position-deletes"], summary["total-records"]) == ("2", "101")
+
+
+def test_what_was_marked_is_gone_after_a_compaction_and_back_after_a_rollback(lake: Lake) -> None:
+    append(lake, USERS, [(i, "a", "x", 0.0) for i in range(60)])
+    version = target(lake, USERS).read().version
+    assert version is not None
+    first = rows_of(lake, USERS)
+    merged(lake, USERS, [(i, "a", "new", 1.0, "update") for i in range(9)], MARKED)
+    second = rows_of(lake, USERS)
+    log, token = target(lake, USERS), Token("back/1")
+    log.commit(token, log.read().version, rollback(lake, USERS.ref, version, "a1"))
+    assert rows_of(lake, USERS) == first
+    assert not any(task.delete_files for task in plan(lake, USERS.ref).tasks)
+    merged(lake, USERS, [(i, "a", "new", 1.0, "update") for i in range(9)], MARKED)
+    carry_out(lake.home, plan_compaction(lake, USERS.ref), "compact")
+    assert rows_of(lake, USERS) == second
+    live = snapshots.live(table := lake.load(USERS.ref), table.current_snapshot())
+    assert not any(one.deletes for one in live)
+
+
+def test_rows_are_not_marked_in_a_file_that_was_compacted_meanwhile(lake: Lake) -> None:
+    for _ in range(5):
+        append(lake, USERS, [(i, "a", "x", 0.0) for i in range(20)])
+    log, token = target(lake, USERS), Token("late/1")
+    base = log.read().version
+    rows = table_of([(7, "a", "new", 0.0, "update")], "op")
+    made = merge(lake, USERS, rows, MARKED, "a1", log.files(token, "a1"), base)
+    carry_out(lake.home, plan_compaction(lake, USERS.ref), "compact")
+    with pytest.raises(PlanAgainError, match="was taken out of the table"):
+        log.commit(token, base, made)
+
+
+def test_files_of_an_older_partitioning_are_rewritten_even_so(lake: Lake) -> None:
+    append(lake, USERS, [(i, "a", "x", 0.0) for i in range(20)])
+    done = merged(lake, BY_PART, [(7, "a", "new", 0.0, "update")], MARKED)
+    assert (done["files_rewritten"], done["files_marked"]) == (1, 0)
+    expected = [(i, "a", "new" if i == 7 else "x", 0.0) for i in range(20)]
+    assert rows_of(lake, USERS) == told(expected)
 
 
 def test_files_without_a_changed_key_stay_as_they_are(lake: Lake) -> None:

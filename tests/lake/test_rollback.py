@@ -13,7 +13,7 @@ from bowerbird.core.meaning import digest
 from bowerbird.core.plans import Allowed, Want, make_plan
 from bowerbird.core.refs import Ref
 from bowerbird.core.targets import WHOLE, Change, Token, Version
-from bowerbird.lake import Lake, bucket, read, rollback, write
+from bowerbird.lake import Lake, bucket, read, rollback, snapshots, write
 from bowerbird.lake.versions.rollback import preview
 from bowerbird.testing.target_conformance import ONE, OTHER, A, B, overwriting
 from tests.lake.world import PARTS, TableWorld, parts
@@ -111,12 +111,20 @@ def test_a_version_that_was_expired_is_refused(world: TableWorld) -> None:
         rollback(world.lake, PARTS.ref, old, "a1")
 
 
-def test_a_delete_since_then_of_a_file_that_stays_is_refused_by_name(world: TableWorld) -> None:
-    first = world.target().commit(ONE, None, world.change(ONE, "a1", {A: ["a1"], B: ["b1"]}))
+def test_rows_that_were_deleted_since_then_of_a_file_that_stays_are_back(
+    world: TableWorld,
+) -> None:
+    rows = {A: ["a1"], B: ["b1", "b2"]}
+    first = world.target().commit(ONE, None, world.change(ONE, "a1", rows))
     delete_a_row(world.lake)
-    with pytest.raises(UserError, match=r"deletes\.parquet deletes rows of part=b"):
-        rollback(world.lake, PARTS.ref, first.version, "a1", [B])
-    rollback(world.lake, PARTS.ref, first.version, "a1", [A])
+    assert sorted(world.rows()) == ["a1", "b2"]
+    files = set(Path(world.lake.home.warehouse).rglob("*.parquet"))
+    base = world.target().read().version
+    world.target().commit(BACK, base, rollback(world.lake, PARTS.ref, first.version, "a1", [B]))
+    assert sorted(world.rows()) == ["a1", "b1", "b2"]
+    assert set(Path(world.lake.home.warehouse).rglob("*.parquet")) == files
+    live = snapshots.live(table := world.lake.load(PARTS.ref), table.current_snapshot())
+    assert [one.deletes for one in live] == [False, False]
 
 
 def test_deletes_that_hide_nothing_of_what_comes_back_do_not_stand_in_the_way(

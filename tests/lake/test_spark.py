@@ -16,16 +16,18 @@ import pytest
 from msgspec.structs import replace
 
 from bowerbird.core.clock import SystemClock
-from bowerbird.core.errors import UserError
 from bowerbird.core.targets import WHOLE, Change, LogTarget, Token
 from bowerbird.lake import (
+    Keyed,
     Lake,
+    Mode,
     Table,
     TableLog,
     bucket,
     day,
     duckdb,
     identity,
+    merge_into,
     polars,
     read,
     rollback,
@@ -198,6 +200,24 @@ def test_spark_sees_our_overwrites_and_rollbacks(lake: Lake, spark: Any) -> None
     assert rows_of(spark.sql(at)) == Counter(["('a', 1)", "('b', 1)"])
 
 
+def test_spark_does_not_see_rows_that_our_merge_has_marked(lake: Lake, spark: Any) -> None:
+    spec = Table(
+        "both/marked", schema={"id": "long", "n": "long"}, partition=[bucket("id", 2)], sort=["id"]
+    )
+    put(lake, spec, pa.table({"id": range(100), "n": range(100)}))
+    rows = pa.table({"id": [3, 5, 200], "n": [-3, -5, -200], "op": ["update", "delete", "insert"]})
+    keyed = Keyed(key="id", op="op", mode=Mode.MERGE_ON_READ)
+    done = merge_into(lake, spec, rows, keyed, Token("m/1"), SystemClock())
+    assert done.results["files_marked"] > 0
+    expected = {n: -n if n in (3, 200) else n for n in (*range(100), 200) if n != 5}
+    wanted = Counter(str(pair) for pair in expected.items())
+    assert rows_of(spark.sql("select id, n from test.both.marked")) == wanted
+    spark.sql("call test.system.rewrite_data_files(table => 'both.marked')")
+    spark.sql("call test.system.rewrite_position_delete_files(table => 'both.marked')")
+    assert rows_of(spark.sql("select id, n from test.both.marked")) == wanted
+    assert Counter(str(tuple(row.values())) for row in read(lake, spec.ref).to_pylist()) == wanted
+
+
 def test_a_join_of_two_tables_bucketed_alike_moves_no_row_in_spark(lake: Lake, spark: Any) -> None:
     one = Table("join/one", schema={"id": "long", "x": "long"}, partition=[bucket("id", 8)])
     other = replace(one, name="join/other")
@@ -336,7 +356,7 @@ def test_what_spark_compacted_is_no_change_of_rows(lake: Lake, spark: Any) -> No
     assert read(lake, spec.ref).num_rows == 60
 
 
-def test_a_rollback_over_rows_that_spark_deleted_is_refused_by_name(lake: Lake, spark: Any) -> None:
+def test_a_rollback_brings_back_the_rows_that_spark_deleted(lake: Lake, spark: Any) -> None:
     spec = Table("both/guarded", schema={"id": "long", "x": "long"}, partition=[bucket("id", 2)])
     ids = pa.array(range(20), pa.int64())
     first = put(lake, spec, pa.table({"id": ids, "x": ids}))
@@ -344,5 +364,7 @@ def test_a_rollback_over_rows_that_spark_deleted_is_refused_by_name(lake: Lake, 
     spark.sql(f"alter table {table} set tblproperties ('write.delete.mode'='merge-on-read')")
     spark.sql(f"delete from {table} where id = 3")
     assert read(lake, spec.ref).num_rows == 19
-    with pytest.raises(UserError, match="deletes rows of id_bucket="):
-        rollback(lake, spec.ref, first, "a1")
+    target = LogTarget(TableLog(lake, spec.ref), SystemClock())
+    target.commit(Token("r3/s"), target.read().version, rollback(lake, spec.ref, first, "a1"))
+    assert read(lake, spec.ref).num_rows == 20
+    assert spark.sql(f"select count(*) from {table}").first()[0] == 20

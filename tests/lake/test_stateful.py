@@ -32,11 +32,12 @@ from hypothesis.stateful import (
 )
 from msgspec.structs import replace
 
-from bowerbird.core.errors import PlanAgainError, RefError, SpecError
+from bowerbird.core.errors import PlanAgainError, RefError, SpecError, UserError
 from bowerbird.core.targets import WHOLE, Change, LogTarget, Token, Version
 from bowerbird.lake import (
     Keyed,
     Lake,
+    Mode,
     Table,
     TableLog,
     Written,
@@ -64,6 +65,7 @@ Row = tuple[tuple[str, Any], ...]
 
 Rows = tuple[Row, ...]
 ID = Keyed(key=("id",), op="op")
+modes = st.sampled_from(Mode)
 names = itertools.count()
 PARTS = ("a", "b", "c/é")
 
@@ -217,14 +219,14 @@ class LakeMachine(RuleBasedStateMachine):
         new = tuple(row(*one) for *one, op in changes if op != "delete")
         return lambda before: tuple(one for one in before if dict(one)["id"] not in keys) + new
 
-    @rule(writer=number, changes=changes_drawn)
-    def merge(self, writer: int, changes: list[Any]) -> None:
+    @rule(writer=number, changes=changes_drawn, mode=modes)
+    def merge(self, writer: int, changes: list[Any], mode: Mode) -> None:
         token = self.token()
         made = merge(
             self.lake(writer),
             self.spec,
             self.arrow(changes, "op"),
-            ID,
+            replace(ID, mode=mode),
             "a1",
             self.target(writer).files(token, "a1"),
             self.head,
@@ -240,7 +242,12 @@ class LakeMachine(RuleBasedStateMachine):
         to = known[place % len(known)]
         cells = (WHOLE,) if part is None else (cell(part),)
         old = self.states[to]
-        change = rollback(self.lake(writer), self.spec.ref, to, "a1", cells)
+        try:
+            change = rollback(self.lake(writer), self.spec.ref, to, "a1", cells)
+        except UserError as error:  # a version that hid rows of a file that hides others by now
+            if "deletes rows of" not in error.problem:
+                raise
+            return
 
         def inside(one: Row) -> bool:
             return part is None or dict(one)["part"] == part
@@ -289,11 +296,12 @@ class LakeMachine(RuleBasedStateMachine):
             self.applied = max(self.applied, step.form or 0)
             self._record(done.version, step.effect(self.rows), preserves=step.change.preserves_rows)
 
-    @rule(writer=number, changes=changes_drawn)
-    def merge_at_once(self, writer: int, changes: list[Any]) -> None:
+    @rule(writer=number, changes=changes_drawn, mode=modes)
+    def merge_at_once(self, writer: int, changes: list[Any], mode: Mode) -> None:
         token = self.token()
         rows = self.arrow(changes, "op")
-        done = merge_into(self.lake(writer), self.spec, rows, ID, token, Hurried())
+        keyed = replace(ID, mode=mode)
+        done = merge_into(self.lake(writer), self.spec, rows, keyed, token, Hurried())
         keys = {key for key, *_ in changes}
         effect = self.merged(changes)
         touched = parts_of(one for one in self.rows if dict(one)["id"] in keys)

@@ -22,7 +22,7 @@ from bowerbird.lake.joins.join import bucket_join, join_rows
 from bowerbird.lake.joins.sample import bucket_sample, sample_rows
 from bowerbird.lake.joins.specs import AsOf, Side, With
 from bowerbird.lake.log import TableLog
-from bowerbird.lake.merges.changes import Keyed, Ties
+from bowerbird.lake.merges.changes import Keyed, Mode, Ties
 from bowerbird.lake.merges.merge import merge, merge_into
 from bowerbird.lake.read import read, read_batches
 from bowerbird.lake.readers import duckdb, polars, ray_dataset, torch_batches
@@ -59,6 +59,7 @@ __all__ = [
     "Identity",
     "Keyed",
     "Lake",
+    "Mode",
     "Month",
     "Side",
     "Table",

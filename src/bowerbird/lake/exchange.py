@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from bowerbird.core.errors import PlanAgainError, UserError
@@ -25,8 +25,9 @@ def exchange(
     """The files to add and those to take out of the head of a branch.
 
     After it, the cells that the change overwrites hold what was written and no more, and the files
-    that it replaces are gone. A file that is there and was named again stays as it is: that is how
-    a rollback rewrites none. metadata: the table's, as it will be.
+    that it replaces are gone. Of files that delete rows, only what they name is looked at: it must
+    still be there. A file that is there and was named again stays as it is: that is how a rollback
+    rewrites none. metadata: the table's, as it will be.
     """
     name = ".".join(table.name())
     _check_columns(name, metadata, written)
@@ -39,13 +40,13 @@ def exchange(
         )
     snapshots.check_cells(name, metadata, [*change.overwrites, *change.makes])
     if written.spec is not None:
-        for file in written.files:
+        for file in (*written.files, *written.deletes):
             _number(file, metadata)
-    if written.replaces:
+    if written.replaces or written.deletes:
         _check_partitioning(name, metadata, written)
     if change.overwrites:
         _check_places(name, metadata, change.overwrites, written.files)
-    if not (change.overwrites or written.replaces):
+    if not (change.overwrites or written.replaces or written.deletes):
         return written.files, ()
     live = snapshots.live(table, snapshots.head_of(table, branch))
     inside = [
@@ -53,27 +54,29 @@ def exchange(
         for one in live
         if not one.deletes and snapshots.inside(change.overwrites, one.part)
     ]
-    named = {file.file_path for file in written.files}
+    named = {file.file_path for file in written.files} - written.renewed
     there = {file.file_path for file in inside}
     gone = [file for file in inside if file.file_path not in named]
-    gone += _replaced(table, branch, live, written, there)
-    return tuple(file for file in written.files if file.file_path not in there), tuple(gone)
+    _check_unchanged(table, branch, live, {**written.replaces, **written.deleted_in})
+    files = {one.file.file_path: one.file for one in live}
+    gone += [files[path] for path in written.replaces if path not in there]
+    stays = there - written.renewed
+    return tuple(file for file in written.files if file.file_path not in stays), tuple(gone)
 
 
-def _replaced(
+def _check_unchanged(
     table: IcebergTable,
     branch: str,
     live: Iterable[snapshots.Live],
-    written: Written,
-    taken: set[str],
-) -> list[DataFile]:
-    """The files that were rewritten, if they still are what was read of them."""
-    if not written.replaces:
-        return []
-    files = {one.file.file_path: one.file for one in live if not one.deletes}
+    read: Mapping[str, tuple[str, ...]],
+) -> None:
+    """Data files still are what was read of them. read: path -> the delete files that applied."""
+    if not read:
+        return
+    there = {one.file.file_path for one in live if not one.deletes}
     deletes = snapshots.deletes_on(table, branch) if any(one.deletes for one in live) else {}
-    for path, applied in written.replaces.items():
-        if path not in files:
+    for path, applied in read.items():
+        if path not in there:
             problem = "was taken out of the table"
         elif set(deletes.get(path, ())) != set(applied):
             problem = "had rows deleted"
@@ -84,7 +87,6 @@ def _replaced(
             expected="the files as they were when the step began",
             fix="bowerbird apply (it plans again)",
         )
-    return [files[path] for path in written.replaces if path not in taken]
 
 
 def _number(file: DataFile, metadata: TableMetadata) -> None:
@@ -97,7 +99,7 @@ def _number(file: DataFile, metadata: TableMetadata) -> None:
 
 def _check_partitioning(name: str, metadata: TableMetadata, written: Written) -> None:
     """The files are partitioned as the table is by now: their manifest says that they are."""
-    for file in written.files:
+    for file in (*written.files, *written.deletes):
         if file.spec_id != metadata.default_spec_id:
             raise PlanAgainError(
                 f"{name}: its partitioning was changed while {file.file_path} was written",

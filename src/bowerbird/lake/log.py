@@ -6,7 +6,7 @@ commit; `append` makes one snapshot whose precondition is the head that the loop
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -90,6 +90,8 @@ class TableLog:
         tx = HouseTransaction(table)
         new: Files = ()
         gone: Files = ()
+        deletes = written.deletes if written is not None else ()
+        deleted_in = written.deleted_in if written is not None else {}
         if change is not None and written is not None:
             if written.spec is not None:
                 evolve.evolve(tx, self.name, written.spec)
@@ -101,10 +103,15 @@ class TableLog:
             below = TableLog(self._lake, self.name, branch).load()
             publish.check(self.name, onto, below, published)
             publish.hold(tx, self.branch, onto.head, published)
-        touched = {snapshots.part_of(metadata, file) for file in (*new, *gone)}
+        touched = {snapshots.part_of(metadata, file) for file in (*new, *gone, *deletes)}
         summary = _summary(below, token, change, touched)
         kept.store(table, summary, CELLS)
-        producer = self._producer(table, tx, branch, summary, gone)
+        if gone or deletes:
+            done = {file.file_path for file in gone}.union(deleted_in)
+            producer: _SnapshotProducer[Any] = _overwrite(table, tx, branch, summary, deletes, done)
+        else:
+            snapshot = tx.update_snapshot(snapshot_properties=summary, branch=branch)
+            producer = snapshot.fast_append()
         for file in gone:
             producer.delete_data_file(file)
         layouts.add_files(producer, new, metadata)
@@ -120,21 +127,6 @@ class TableLog:
         self._commit(tx)
         point("lake.commit.after")
         return Version(str(producer.snapshot_id))
-
-    def _producer(
-        self,
-        table: IcebergTable,
-        tx: Transaction,
-        branch: str,
-        summary: dict[str, str],
-        gone: Files,
-    ) -> _SnapshotProducer[Any]:
-        if not gone:
-            snapshot = tx.update_snapshot(snapshot_properties=summary, branch=branch)
-            return snapshot.fast_append()
-        from bowerbird.lake.deletes import Overwrite, left_over
-
-        return Overwrite(tx, branch, summary, left_over(table, branch, gone))
 
     def files(self, token: Token, attempt: str) -> str:
         self._lake.prepare(self.name)
@@ -211,6 +203,19 @@ class TableLog:
                 f"{self.name} was changed between load and commit: {error}",
                 expected="its head as it was loaded",
             ) from error
+
+
+def _overwrite(
+    table: IcebergTable,
+    tx: Transaction,
+    branch: str,
+    summary: dict[str, str],
+    adds: Files,
+    done: Collection[str],
+) -> _SnapshotProducer[Any]:
+    from bowerbird.lake.deletes import Overwrite, left_over
+
+    return Overwrite(tx, branch, summary, adds, left_over(table, branch, done))
 
 
 def _check_branch(table: IcebergTable, branch: str) -> None:

@@ -16,7 +16,9 @@ from bowerbird.lake import mends, snapshots, spill
 from bowerbird.lake.ordering import merged
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
+    from numpy.typing import NDArray
     from pyiceberg.io.pyarrow import ArrowScan
     from pyiceberg.schema import Schema
     from pyiceberg.table import FileScanTask
@@ -47,9 +49,10 @@ def blocks(found: Planned, tasks: Iterable[FileScanTask] | None = None) -> Itera
 def file_blocks(found: Planned, task: FileScanTask) -> Iterator[pa.Table]:
     """The rows of one file as the table has them, in the file's order.
 
-    A file that holds just what is asked for is read by Arrow, a row group at a time; all else
-    (deleted rows, older columns, filters) by PyIceberg; `tests/lake/test_streams.py` holds the
-    first to the second. Raises `CorruptError`, with the file's name, for one that is damaged.
+    A file that holds just what is asked for is read by Arrow, a row group at a time, and rows that
+    were deleted by their places are left out; all else (older columns, filters) by PyIceberg;
+    `tests/lake/test_streams.py` holds the first to the second. Raises `CorruptError`, with the
+    file's name, for one that is damaged.
     """
     plain = _plain(found, task)
     try:
@@ -84,14 +87,28 @@ def _plain(found: Planned, task: FileScanTask) -> Iterator[pa.Table] | None:
     """The file read as it lies; None where that would not be the table's rows."""
     from pyiceberg.expressions import AlwaysTrue
 
-    if task.delete_files or not isinstance(found.where, AlwaysTrue):
+    if not isinstance(found.where, AlwaysTrue):
         return None
     if str(task.file.file_format) not in ("PARQUET", "FileFormat.PARQUET"):
         return None
     return _parquet(found, task)
 
 
+def hidden(found: Planned, task: FileScanTask) -> NDArray[np.int64]:
+    """The places of a file's rows that are deleted, ascending. (Whose rows are deleted by their
+    values is not planned at all.)"""
+    import numpy as np
+    from pyiceberg.io.pyarrow import _read_all_delete_files
+
+    if not task.delete_files:
+        return np.empty(0, np.int64)
+    read = _read_all_delete_files(found.table.io, [task])
+    places = [part.to_numpy() for part in read.get(task.file.file_path, ())]
+    return np.unique(np.concatenate(places)) if places else np.empty(0, np.int64)
+
+
 def _parquet(found: Planned, task: FileScanTask) -> Iterator[pa.Table]:
+    import numpy as np
     import pyarrow as pa
     import pyarrow.parquet as pq
     from pyiceberg.io.pyarrow import schema_to_pyarrow
@@ -104,14 +121,20 @@ def _parquet(found: Planned, task: FileScanTask) -> Iterator[pa.Table]:
         if not _same_columns(found.schema, file.schema_arrow):
             yield from _by_pyiceberg(found, task)
             return
-        size = block_rows(file.metadata)
+        gone, size = hidden(found, task), block_rows(file.metadata)
         check = _bounds_check(found, task)
         rows = 0
         for batch in file.iter_batches(size, columns=schema.names):
             block = pa.Table.from_batches([batch]).select(schema.names).cast(schema)
             check(block)
+            first, last = np.searchsorted(gone, (rows, rows + batch.num_rows))
+            if first < last:
+                stays = np.ones(batch.num_rows, bool)
+                stays[gone[first:last] - rows] = False
+                block = block.filter(pa.array(stays))
             rows += batch.num_rows
-            yield block
+            if block.num_rows:
+                yield block
         # A footer counts its rows twice; what its row groups say is what was read.
         if schema.names:
             _check_same(task, task.file.file_size_in_bytes, rows)

@@ -59,7 +59,11 @@ class Written(msgspec.Struct, frozen=True):
     columns: column -> the id by which the files know it; the commit compares them.
     replaces: path of a file that these take the place of -> the delete files that were applied when
       it was read. The commit holds that both are still so.
+    deletes: files that name deleted rows of data files; deleted_in: path of such a data file -> the
+      delete files that were applied when it was read, which the commit holds to be so still.
     source: the version whose files these are, put back; the commit holds that it is still there.
+    renewed: paths of files that are there and are added once more, so that no delete applies to
+      them.
     expires: snapshots that the commit takes out of the history.
     """
 
@@ -67,7 +71,10 @@ class Written(msgspec.Struct, frozen=True):
     columns: dict[str, int] = {}
     files: tuple[DataFile, ...] = ()
     replaces: dict[str, tuple[str, ...]] = {}
+    deletes: tuple[DataFile, ...] = ()
+    deleted_in: dict[str, tuple[str, ...]] = {}
     source: str | None = None
+    renewed: frozenset[str] = frozenset()
     expires: tuple[int, ...] = ()
 
     @property
@@ -82,8 +89,13 @@ class Written(msgspec.Struct, frozen=True):
     def joined(parts: Sequence[Written]) -> Written:
         """What several tasks wrote for one commit."""
         files = tuple(file for part in parts for file in part.files)
-        replaces = {path: on for part in parts for path, on in part.replaces.items()}
-        return msgspec.structs.replace(parts[0], files=files, replaces=replaces)
+        return msgspec.structs.replace(
+            parts[0],
+            files=files,
+            replaces={path: on for part in parts for path, on in part.replaces.items()},
+            deletes=tuple(file for part in parts for file in part.deletes),
+            deleted_in={path: on for part in parts for path, on in part.deleted_in.items()},
+        )
 
 
 def write(

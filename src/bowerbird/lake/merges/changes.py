@@ -36,14 +36,26 @@ class Ties(StrEnum):
     """The row that came later is the later change."""
 
 
+class Mode(StrEnum):
+    """How the rows that changed leave the files that they are in; the words are Iceberg's."""
+
+    COPY_ON_WRITE = "copy-on-write"
+    """Those files are written anew: readers pay nothing."""
+    MERGE_ON_READ = "merge-on-read"
+    """Small files beside them name the deleted rows: a merge costs what changed, and readers pay
+    until the table is compacted. Files of an older partitioning, and tables of Iceberg's version 3,
+    are written anew all the same."""
+
+
 class Keyed(Operator, frozen=True, forbid_unknown_fields=True):
-    """How change rows are to be understood.
+    """How change rows are to be understood, and applied.
 
     key: the columns that name a row. op: the column that says ``insert``, ``update`` or ``delete``
       (the first two are one: the row is to be there as it came, so changes may come twice); without
       it every change is one. order: columns by which the changes of one key follow each other.
     columns: the columns that an update sets, where it does not bring whole rows: the others keep
       what they hold, and a key that is not there is left out and counted.
+    mode: how the rows that changed leave the files that they are in.
     """
 
     key: tuple[str, ...]
@@ -51,6 +63,7 @@ class Keyed(Operator, frozen=True, forbid_unknown_fields=True):
     order: tuple[str, ...] = ()
     ties: Ties = Ties.REFUSED
     columns: tuple[str, ...] = ()
+    mode: Mode = Mode.COPY_ON_WRITE
 
     def __post_init__(self) -> None:
         for field in ("key", "order", "columns"):

@@ -1,9 +1,9 @@
 """Keyed change rows into a table: inserted, updated, deleted in one commit.
 
-Only files that hold a changed key are rewritten. Which may, their partitions and key statistics
-say; which do, their key columns; nothing else of an untouched file is read. After a merge of whole
-rows a changed key has exactly one row, or none, whatever was there; a merge of some columns updates
-every row of the key.
+Only files that hold a changed key are touched: rewritten, or their deleted rows named in files
+beside them (`Mode`). Which may, their partitions and key statistics say; which do, their key
+columns; nothing else of an untouched file is read. After a merge of whole rows a changed key has
+exactly one row, or none, whatever was there; a merge of some columns updates every row of the key.
 
 `merge` makes the change for a commit loop; `merge_into` is that loop, for streams; in a plan it is
 a step (`bowerbird.lake.merges.steps`). The partitions where a changed key can be must not have
@@ -13,7 +13,7 @@ changed since the version that was read: `Change.guards`.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -24,19 +24,25 @@ from bowerbird.core.meaning import digest, tree_of
 from bowerbird.core.targets import Change, Committed, LogTarget, Token, carried
 from bowerbird.lake import evolve, schema, snapshots, streams
 from bowerbird.lake.catalog import Lake
+from bowerbird.lake.failures import translated
 from bowerbird.lake.log import TableLog
 from bowerbird.lake.merges.candidates import Part, candidates, cells_of_keys, cells_of_rows, parts
-from bowerbird.lake.merges.changes import Changes, Keyed, Keys, resolve
+from bowerbird.lake.merges.changes import Changes, Keyed, Keys, Mode, resolve
 from bowerbird.lake.read import Planned, plan
 from bowerbird.lake.specs import Table
 from bowerbird.lake.write import Written, write
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
+    from numpy.typing import NDArray
+    from pyiceberg.manifest import DataFile
     from pyiceberg.table import FileScanTask
     from pyiceberg.table.metadata import TableMetadata
 
     from bowerbird.lake.write import Rows
+
+    Places = NDArray[np.int64]
 
 TRIES = 20
 """So often `merge_into` begins again because others changed what it had read."""
@@ -46,7 +52,8 @@ class Merge(msgspec.Struct, frozen=True):
     """What a merge would do to a table at one version; paths of whole files, sizes in bytes.
 
     changes: keys that change, `deletes` of them deleted. superseded: earlier changes of them, left
-    out. found: rows of the table that change. cells: the partitions that get other files.
+    out. found: rows of the table that change. cells: the partitions that get other files. marked:
+    files beside which others will name their deleted rows.
     """
 
     version: str | None
@@ -57,6 +64,7 @@ class Merge(msgspec.Struct, frozen=True):
     cells: tuple[str, ...]
     looked_into: tuple[str, ...]
     rewritten: tuple[str, ...]
+    marked: tuple[str, ...]
     rows_rewritten: int
     bytes_rewritten: int
 
@@ -166,8 +174,9 @@ def preview(
     found, changes = prepared.found, prepared.changes
     looked_into = found.tasks if found else ()
     touched = _touched(prepared, looked_into)
-    files = [task.file for task, _ in touched]
-    cells = {snapshots.part_of(prepared.metadata, file) for file in files}
+    anew = [task.file for task, _ in touched if not _is_marked(prepared, task)]
+    marked = [task.file for task, _ in touched if _is_marked(prepared, task)]
+    cells = {snapshots.part_of(prepared.metadata, file) for file in (*anew, *marked)}
     cells |= {cell for cell, _ in prepared.new_rows()}
     return Merge(
         version=str(found.version) if found and found.version else None,
@@ -177,9 +186,10 @@ def preview(
         found=sum(count for _, count in touched),
         cells=tuple(sorted(cells)),
         looked_into=tuple(task.file.file_path for task in looked_into),
-        rewritten=tuple(file.file_path for file in files),
-        rows_rewritten=sum(file.record_count for file in files),
-        bytes_rewritten=sum(file.file_size_in_bytes for file in files),
+        rewritten=tuple(file.file_path for file in anew),
+        marked=tuple(file.file_path for file in marked),
+        rows_rewritten=sum(file.record_count for file in anew),
+        bytes_rewritten=sum(file.file_size_in_bytes for file in anew),
     )
 
 
@@ -206,29 +216,102 @@ def prepare(
 
 
 def rewrite(lake: Lake, prepared: Prepared, part: Part, folder: str) -> Rewritten:
-    """Write one part's files anew where they hold a changed key, and its new rows with them."""
+    """Write one part's files anew where they hold a changed key, or mark its rows in them; and
+    write its new rows."""
     found, mine = prepared.found, set(part.files)
     tasks = [task for task in (found.tasks if found else ()) if task.file.file_path in mine]
-    touched = [task for task, _ in _touched(prepared, tasks)]
-    upserts = prepared.changes.upserts
+    to_mark = [task for task in tasks if _is_marked(prepared, task)]
+    others = [task for task in tasks if not _is_marked(prepared, task)]
+    anew = [task for task, _ in _touched(prepared, others)]
+    upserts, columns = prepared.changes.upserts, prepared.keyed.columns
     keys, seen = Keys(prepared.keys), _Seen(prepared.changes.rows)
+    marks: dict[str, list[Places]] = {}
 
     def batches() -> Iterator[pa.RecordBatch]:
-        for block in streams.blocks(found, touched) if found else ():
+        for block in streams.blocks(found, anew) if found else ():
             codes = keys.find(block)
             seen.add(codes)
-            yield from _applied(block, codes, upserts, prepared.keyed.columns).to_batches()
+            yield from _applied(block, codes, upserts, columns).to_batches()
+        for block, codes in _matches(prepared, to_mark, keys, marks):
+            seen.add(codes)
+            if columns:
+                yield from _applied(block, codes, upserts, columns).to_batches()
         for cell, places in prepared.new_rows():
             if cell in part.cells:
                 yield from upserts.take(places).to_batches()
 
     written = write(lake, prepared.spec, batches(), folder, prepared.name)
-    replaces = {
-        task.file.file_path: tuple(sorted(file.file_path for file in task.delete_files))
-        for task in touched
-    }
+    marked = [task for task in to_mark if task.file.file_path in marks]
     updated, deleted = seen.split(upserts.num_rows)
-    return Rewritten(msgspec.structs.replace(written, replaces=replaces), updated, deleted)
+    written = msgspec.structs.replace(
+        written,
+        replaces=_applied_to(anew),
+        deletes=tuple(_mark(lake, folder, one.file, marks[one.file.file_path]) for one in marked),
+        deleted_in=_applied_to(marked),
+    )
+    return Rewritten(written, updated, deleted)
+
+
+def _applied_to(tasks: Iterable[FileScanTask]) -> dict[str, tuple[str, ...]]:
+    """Data file -> the files that delete rows of it."""
+    return {
+        task.file.file_path: tuple(sorted(file.file_path for file in task.delete_files))
+        for task in tasks
+    }
+
+
+def _mark(lake: Lake, folder: str, file: DataFile, places: Sequence[Places]) -> DataFile:
+    import numpy as np
+
+    from bowerbird.lake.deletes import write_positions
+
+    path = f"{folder}/{uuid.uuid4().hex[:8]}-deletes.parquet"
+    with translated(f"writing {path}"):
+        return write_positions(lake.io(), path, file, np.sort(np.concatenate(places)))
+
+
+def _is_marked(prepared: Prepared, task: FileScanTask) -> bool:
+    """Whether rows of a file are deleted by naming them, rather than by writing it anew."""
+    metadata = prepared.metadata
+    return (
+        prepared.keyed.mode is Mode.MERGE_ON_READ
+        and metadata.format_version == 2
+        and task.file.spec_id == metadata.default_spec_id
+    )
+
+
+def _matches(
+    prepared: Prepared,
+    tasks: Sequence[FileScanTask],
+    keys: Keys,
+    marks: dict[str, list[Places]],
+) -> Iterator[tuple[pa.Table, pa.Array]]:
+    """The rows with a changed key, of whole-row changes only the key's columns; and the numbers of
+    their keys. marks: gets the places of all deleted rows, those that were so too, of each file
+    that has such a row."""
+    import numpy as np
+    import pyarrow as pa
+    from pyiceberg.table import FileScanTask
+
+    found = prepared.found
+    if found is None:
+        return
+    if not prepared.keyed.columns:
+        columns = found.schema.select(*prepared.keyed.key)
+        found = msgspec.structs.replace(found, schema=columns)
+    for task in tasks:
+        path, before = task.file.file_path, 0
+        for block in streams.file_blocks(found, FileScanTask(task.file)):
+            codes = keys.find(block)
+            places = np.flatnonzero(codes.is_valid().to_numpy(zero_copy_only=False))
+            if len(places):
+                gone = marks[path][0] if path in marks else streams.hidden(found, task)
+                places = places[~np.isin(places + before, gone)]
+            if len(places):
+                marks.setdefault(path, [gone]).append(places + before)
+                at = pa.array(places)
+                yield block.take(at), codes.take(at)
+            before += block.num_rows
 
 
 def change(
@@ -256,6 +339,7 @@ def change(
             "absent": absent + (new if keyed.columns else 0),
             "superseded": changes.superseded,
             "files_rewritten": len(written.replaces),
+            "files_marked": len(written.deleted_in),
             "files": len(written.files),
             "bytes": written.bytes,
         },

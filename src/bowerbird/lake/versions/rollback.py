@@ -68,7 +68,7 @@ def rollback(
     holds: cell -> digest of the definition that is rolled back; it is not made again by itself.
     Raises `UserError`, by name, where the old rows cannot come back as they were.
     """
-    shown, files = _examine(lake, ref, to, tuple(cells))
+    shown, files, renewed = _examine(lake, ref, to, tuple(cells))
     held = {
         cell: digest
         for cell in shown.makes
@@ -80,7 +80,7 @@ def rollback(
         makes=shown.makes,
         overwrites=shown.cells,
         holds=held,
-        payload=Written(spec=None, files=files, source=to),
+        payload=Written(spec=None, files=files, source=to, renewed=renewed),
         results={
             "files_put_back": len(shown.files_back),
             "files_taken_out": len(shown.files_out),
@@ -98,7 +98,8 @@ def preview(lake: Lake, ref: Ref | str, to: str, cells: Iterable[str] = (WHOLE,)
 
 def _examine(
     lake: Lake, ref: Ref | str, to: str, cells: tuple[str, ...]
-) -> tuple[Rollback, tuple[DataFile, ...]]:
+) -> tuple[Rollback, tuple[DataFile, ...], frozenset[str]]:
+    """What is done, the files that the cells hold then, and those of them that are renewed."""
     history = TableLog(lake, ref).load()
     table = lake.load(ref)
     before = at(identifier(ref), history, Version(to))
@@ -107,8 +108,9 @@ def _examine(
     now_live, then_live = snapshots.live(table, head), snapshots.live(table, then)
     now = {one.file.file_path: one for one in _data(cells, now_live)}
     wanted = {one.file.file_path: one for one in _data(cells, then_live)}
+    renewed: frozenset[str] = frozenset()
     if any(one.deletes for one in (*now_live, *then_live)):
-        _refuse_deletes(table, head, then, cells, now.keys(), wanted)
+        renewed = _renewed(table, head, then, cells, now.keys(), wanted)
     missing = [one for path, one in sorted(wanted.items()) if path not in now]
     _refuse_lost(lake, identifier(ref), [one.file for one in missing])
     shown = Rollback(
@@ -118,7 +120,7 @@ def _examine(
         files_out=tuple(_moved(one) for path, one in sorted(now.items()) if path not in wanted),
         makes=restored(history, before, cells),
     )
-    return shown, tuple(one.file for one in wanted.values())
+    return shown, tuple(one.file for one in wanted.values()), renewed
 
 
 def _data(cells: tuple[str, ...], live: Iterable[snapshots.Live]) -> list[snapshots.Live]:
@@ -130,35 +132,36 @@ def _moved(one: snapshots.Live) -> Moved:
     return Moved(file.file_path, one.part, file.record_count, file.file_size_in_bytes)
 
 
-def _refuse_deletes(
+def _renewed(
     table: IcebergTable,
     head: Snapshot | None,
     then: Snapshot | None,
     cells: tuple[str, ...],
     there: Container[str],
     wanted: Mapping[str, snapshots.Live],
-) -> None:
-    """Raise `UserError` where a file would show other rows than it did.
+) -> frozenset[str]:
+    """The files that hide rows by now and hid none then: they are added once more.
 
     A file that is added again counts as newer than every delete made before, so none of its rows
-    are hidden any more: right only if none were. A file that stays keeps hiding what is hidden now:
-    right only if that is what was hidden then.
+    are hidden any more; one that stays keeps hiding what is hidden now. Raises `UserError` where
+    neither would show the rows that it showed.
     """
     hidden_then = snapshots.deleted_rows(table, then, cells, wanted)
     hidden_now = snapshots.deleted_rows(table, head, cells, wanted)
+    renewed = set()
     for path, one in wanted.items():
         was, now = hidden_then.get(path), hidden_now.get(path)
-        after = now if path in there else None
-        if (was.rows if was else frozenset()) == (after.rows if after else frozenset()):
-            continue
-        hiding = was or now
-        assert hiding is not None  # noqa: S101 - else both would be empty
-        raise UserError(
-            f"{'.'.join(table.name())}: {hiding.by[0]} deletes rows of {one.part}, and a rollback "
-            "would bring them back or go on hiding them",
-            expected="the same rows of each file hidden as in that version",
-            fix="rewrite the data files with their deletes applied, then roll back",
-        )
+        if was is None:
+            if now is not None and path in there:
+                renewed.add(path)
+        elif path not in there or now is None or now.rows != was.rows:
+            raise UserError(
+                f"{'.'.join(table.name())}: {was.by[0]} deletes rows of {one.part}, and a rollback "
+                "would bring them back or go on hiding others",
+                expected="files that hid no rows in that version, or still hide the same",
+                fix="rewrite the data files with their deletes applied, then roll back",
+            )
+    return frozenset(renewed)
 
 
 def _refuse_lost(lake: Lake, name: str, files: Iterable[DataFile]) -> None:
