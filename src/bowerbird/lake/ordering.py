@@ -56,6 +56,9 @@ def _places(codes: list[Code], rows: int) -> NDArray[np.int64]:
     """
     import numpy as np
 
+    if len(codes) == 1 and codes[0].bits <= 16:
+        # numpy sorts such numbers by counting them.
+        return np.argsort(codes[0].numbers.astype(np.uint16), kind="stable")
     own = max(1, (rows - 1).bit_length())
     row = np.arange(rows, dtype=np.uint64)
     order: NDArray[np.int64] | None = None

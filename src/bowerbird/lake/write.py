@@ -25,12 +25,15 @@ from bowerbird.core.faults import point
 from bowerbird.lake import encodings, evolve, schema, spill
 from bowerbird.lake.catalog import Lake
 from bowerbird.lake.failures import translated
+from bowerbird.lake.ordering import places
 from bowerbird.lake.partitions import parted
 from bowerbird.lake.specs import Table
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
     import pyarrow.parquet as pq
+    from numpy.typing import NDArray
     from pyiceberg.io import FileIO
     from pyiceberg.manifest import DataFile
     from pyiceberg.table.metadata import TableMetadata
@@ -148,13 +151,21 @@ def _parts(
 
 
 def _sorted_parts(rows: pa.Table, spec: Table, metadata: TableMetadata) -> Parts:
-    import pyarrow as pa
-
     rows = rows.combine_chunks()
     return [
-        (part.values, _Lazily(partial(rows.take, pa.array(part.places))))
+        (part.values, _Lazily(partial(_in_order, rows, part.places, spec.sort)))
         for part in parted(rows, spec, metadata)
     ]
+
+
+def _in_order(rows: pa.Table, at: NDArray[np.int64], by: Sequence[str]) -> pa.Table:
+    """The rows at some places, in order: only the columns that say so are looked up twice."""
+    import pyarrow as pa
+
+    if by:
+        keys = rows.select(list(dict.fromkeys(by))).take(pa.array(at))
+        at = at[places(keys, by)]
+    return rows.take(pa.array(at))
 
 
 def _conformed(name: str, rows: Iterable[pa.RecordBatch], wanted: pa.Schema) -> Iterator[pa.Table]:
