@@ -122,9 +122,10 @@ def _parquet(found: Planned, task: FileScanTask) -> Iterator[pa.Table]:
             yield from _by_pyiceberg(found, task)
             return
         gone, size = hidden(found, task), block_rows(file.metadata)
+        wide = file.metadata.num_rows > 2 * size  # a block or two are not worth handing to threads
         check = _bounds_check(found, task)
         rows = 0
-        for batch in file.iter_batches(size, columns=schema.names):
+        for batch in file.iter_batches(size, columns=schema.names, use_threads=wide):
             block = pa.Table.from_batches([batch]).select(schema.names).cast(schema)
             check(block)
             first, last = np.searchsorted(gone, (rows, rows + batch.num_rows))

@@ -227,9 +227,10 @@ class Writer:
             try:
                 for number, (values, rows) in enumerate(parts):
                     coming = _Coming(rows)
-                    if not coming:
-                        continue
-                    shape = shape or self._shape(coming)
+                    if shape is None:
+                        if not coming:
+                            continue
+                        shape = self._shape(coming)
                     task = pool.submit(self._partition, f"{number:05d}", values, coming, shape)
                     flights.append(task)
                     land(self._side_by_side - 1)
