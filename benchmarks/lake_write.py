@@ -148,7 +148,7 @@ def spark_beside(bench: Bench, folder: str) -> Iterator[Any]:
         print(why)
         yield None
         return
-    with spark_on(bench.lake.home, Path(folder)) as session:
+    with spark_on(bench.lake.home, Path(folder), "6g") as session:
         yield session
 
 

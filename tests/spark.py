@@ -31,7 +31,7 @@ def missing() -> str | None:
 
 
 @contextmanager
-def spark_on(home: Home, folder: Path) -> Iterator[Any]:
+def spark_on(home: Home, folder: Path, memory: str = "1g") -> Iterator[Any]:
     """A session whose catalog, by the same name, is that of `home`: on SQLite, in a folder."""
     from pyspark import SparkContext
     from pyspark.sql import SparkSession
@@ -40,7 +40,7 @@ def spark_on(home: Home, folder: Path) -> Iterator[Any]:
     database = home.metadata.removeprefix("sqlite:///")
     settings = {
         "spark.jars": ",".join(map(str, sorted(JARS.glob("*.jar")))),
-        "spark.driver.memory": "1g",
+        "spark.driver.memory": memory,
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.driver.host": "127.0.0.1",
         "spark.ui.enabled": "false",

@@ -64,6 +64,7 @@ class Lake:
 
     def _opened(self) -> HouseCatalog | HouseRestCatalog:
         mends.parse_schemas_once()
+        mends.share_metadata()
         home, properties = self.home, self.files.properties
         if home.iceberg:
             from bowerbird.lake.rest import open_rest

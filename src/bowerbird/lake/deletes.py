@@ -35,8 +35,13 @@ if TYPE_CHECKING:
 def left_over(table: Table, branch: str, done: Collection[str]) -> tuple[DataFile, ...]:
     """The delete files of a branch that apply to no data files but those that are `done` with: they
     go, or a new file names all of their deleted rows."""
-    live = snapshots.live(table, snapshots.head_of(table, branch))
-    deletes = [one.file for one in live if one.deletes]
+    head = snapshots.head_of(table, branch)
+    deletes = [
+        entry.data_file
+        for manifest in (snapshots.manifests(table, head) if head else ())
+        if manifest.content == ManifestContent.DELETES
+        for entry in snapshots.entries(table, manifest)
+    ]
     if not deletes or any(one.content == DataFileContent.EQUALITY_DELETES for one in deletes):
         return ()  # PyIceberg does not say what equality deletes apply to
     applied = {

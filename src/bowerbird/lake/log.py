@@ -52,11 +52,11 @@ class TableLog:
         self.name = identifier(ref)
         self.branch = branch
         self._lake = lake
-        self._seen: IcebergTable | None = None
+        self.table: IcebergTable | None = None  # as it was loaded last
         self._changed: dict[int, frozenset[str]] = {}
 
     def load(self) -> History:
-        table = self._seen = self._lake.find(self.name)
+        table = self.table = self._lake.find(self.name)
         if table is None:
             return History()
         if self.branch != snapshots.MAIN:
@@ -168,7 +168,7 @@ class TableLog:
 
         The commit holds the head to it once more, in the database.
         """
-        table = self._seen or self._lake.find(self.name)
+        table = self.table or self._lake.find(self.name)
         if table is None and onto.head is None:
             table = self._lake.make(self.name, spec)
         head = snapshots.head_of(table, self.branch) if table is not None else None
@@ -182,7 +182,7 @@ class TableLog:
     def _gone(self, error: FileNotFoundError) -> None:
         """Metadata that we loaded is not there: the table was dropped or expired meanwhile."""
         now = self._lake.find(self.name)
-        if now is None or self._seen is None or now.metadata != self._seen.metadata:
+        if now is None or self.table is None or now.metadata != self.table.metadata:
             raise CommitConflictError(
                 f"{self.name} was changed between load and commit: {error}",
                 expected="its head as it was loaded",

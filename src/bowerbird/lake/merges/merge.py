@@ -204,7 +204,7 @@ def prepare(
     """Check the changes and find the files that may hold a changed key, from metadata alone."""
     name = ref or str(spec.ref)
     table = lake.find(name)
-    metadata = evolve.planned(table, spec, lake.location(name))
+    metadata = evolve.planned(table, spec, lake.place(name))
     if not isinstance(rows, Changes):
         rows = resolve(name, spec, rows, keyed, schema.arrow_schema(metadata.schema()))
     if table is None:

@@ -100,8 +100,9 @@ def _examine(
     lake: Lake, ref: Ref | str, to: str, cells: tuple[str, ...]
 ) -> tuple[Rollback, tuple[DataFile, ...], frozenset[str]]:
     """What is done, the files that the cells hold then, and those of them that are renewed."""
-    history = TableLog(lake, ref).load()
-    table = lake.load(ref)
+    log = TableLog(lake, ref)
+    history = log.load()
+    table = log.table or lake.load(ref)
     before = at(identifier(ref), history, Version(to))
     snapshots.check_cells(identifier(ref), table.metadata, cells)
     head, then = (table.snapshot_by_id(int(one or 0)) for one in (history.head, to))
