@@ -69,9 +69,7 @@ def planned(table: IcebergTable | None, spec: Table, location: str) -> TableMeta
     """The metadata that files written for `spec` are to fit: nothing is committed here."""
     if table is None:
         return new_metadata(spec, location)
-    from bowerbird.lake.transaction import HouseTransaction
-
-    transaction = HouseTransaction(table)
+    transaction = table.transaction()
     evolve(transaction, table.name()[-1], spec)
     return transaction.table_metadata
 

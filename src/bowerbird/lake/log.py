@@ -80,14 +80,12 @@ class TableLog:
             raise
 
     def _append(self, onto: History, token: Token, change: Change | None) -> Version:
-        from bowerbird.lake.transaction import HouseTransaction
-
         payload: Written | Publish | None = change.payload if change else None
         published = payload if isinstance(payload, Publish) else None
         written = None if isinstance(payload, Publish) else payload
         table = self._table_at(onto, written.spec if written else None)
         _no_retry(table)
-        tx = HouseTransaction(table)
+        tx = table.transaction()
         new: Files = ()
         gone: Files = ()
         deletes = written.deletes if written is not None else ()
