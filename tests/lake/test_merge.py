@@ -270,6 +270,21 @@ def test_rows_are_not_marked_in_a_file_that_was_compacted_meanwhile(lake: Lake) 
         log.commit(token, base, made)
 
 
+def test_a_rollback_to_marked_rows_is_not_committed_over_a_compaction_of_them(lake: Lake) -> None:
+    append(lake, USERS, [(i, "a", "x", 0.0) for i in range(20)])
+    merged(lake, USERS, [(i, "", "", 0.0, "delete") for i in range(9)], MARKED)
+    log, token = target(lake, USERS), Token("back/1")
+    to = log.read().version
+    assert to is not None
+    for _ in range(4):
+        append(lake, USERS, [(i, "a", "x", 0.0) for i in range(20, 40)])
+    base = log.read().version
+    made = rollback(lake, USERS.ref, to, "a1")
+    carry_out(lake.home, plan_compaction(lake, USERS.ref), "compact")
+    with pytest.raises(PlanAgainError, match="was taken out of the table"):
+        log.commit(token, base, made)
+
+
 def test_files_of_an_older_partitioning_are_rewritten_even_so(lake: Lake) -> None:
     append(lake, USERS, [(i, "a", "x", 0.0) for i in range(20)])
     done = merged(lake, BY_PART, [(7, "a", "new", 0.0, "update")], MARKED)

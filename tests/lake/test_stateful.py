@@ -259,6 +259,8 @@ class LakeMachine(RuleBasedStateMachine):
                 *(one for one in before if not inside(one)),
                 *(one for one in old if inside(one)),
             ),
+            # What hides rows must not be compacted meanwhile.
+            parts_of(old) if change.payload.stays else (),
         )
 
     @precondition(lambda self: self.head is not None)

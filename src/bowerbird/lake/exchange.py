@@ -57,7 +57,8 @@ def exchange(
     named = {file.file_path for file in written.files} - written.renewed
     there = {file.file_path for file in inside}
     gone = [file for file in inside if file.file_path not in named]
-    _check_unchanged(table, branch, live, {**written.replaces, **written.deleted_in})
+    read = {**written.replaces, **written.deleted_in, **written.stays}
+    _check_unchanged(table, branch, live, read)
     files = {one.file.file_path: one.file for one in live}
     gone += [files[path] for path in written.replaces if path not in there]
     stays = there - written.renewed

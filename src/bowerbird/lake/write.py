@@ -66,7 +66,7 @@ class Written(msgspec.Struct, frozen=True):
       delete files that were applied when it was read, which the commit holds to be so still.
     source: the version whose files these are, put back; the commit holds that it is still there.
     renewed: paths of files that are there and are added once more, so that no delete applies to
-      them.
+      them. stays: path of a file that must be there still -> the delete files that apply to it.
     expires: snapshots that the commit takes out of the history.
     """
 
@@ -78,6 +78,7 @@ class Written(msgspec.Struct, frozen=True):
     deleted_in: dict[str, tuple[str, ...]] = {}
     source: str | None = None
     renewed: frozenset[str] = frozenset()
+    stays: dict[str, tuple[str, ...]] = {}
     expires: tuple[int, ...] = ()
 
     @property

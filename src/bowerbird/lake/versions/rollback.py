@@ -68,7 +68,7 @@ def rollback(
     holds: cell -> digest of the definition that is rolled back; it is not made again by itself.
     Raises `UserError`, by name, where the old rows cannot come back as they were.
     """
-    shown, files, renewed = _examine(lake, ref, to, tuple(cells))
+    shown, payload = _examine(lake, ref, to, tuple(cells))
     held = {
         cell: digest
         for cell in shown.makes
@@ -80,7 +80,7 @@ def rollback(
         makes=shown.makes,
         overwrites=shown.cells,
         holds=held,
-        payload=Written(spec=None, files=files, source=to, renewed=renewed),
+        payload=payload,
         results={
             "files_put_back": len(shown.files_back),
             "files_taken_out": len(shown.files_out),
@@ -98,8 +98,7 @@ def preview(lake: Lake, ref: Ref | str, to: str, cells: Iterable[str] = (WHOLE,)
 
 def _examine(
     lake: Lake, ref: Ref | str, to: str, cells: tuple[str, ...]
-) -> tuple[Rollback, tuple[DataFile, ...], frozenset[str]]:
-    """What is done, the files that the cells hold then, and those of them that are renewed."""
+) -> tuple[Rollback, Written]:
     log = TableLog(lake, ref)
     history = log.load()
     table = log.table or lake.load(ref)
@@ -109,9 +108,10 @@ def _examine(
     now_live, then_live = snapshots.live(table, head), snapshots.live(table, then)
     now = {one.file.file_path: one for one in _data(cells, now_live)}
     wanted = {one.file.file_path: one for one in _data(cells, then_live)}
-    renewed: frozenset[str] = frozenset()
+    payload = Written(spec=None, files=tuple(one.file for one in wanted.values()), source=to)
     if any(one.deletes for one in (*now_live, *then_live)):
-        renewed = _renewed(table, head, then, cells, now.keys(), wanted)
+        renewed, stays = _under_deletes(table, head, then, cells, now.keys(), wanted)
+        payload = msgspec.structs.replace(payload, renewed=renewed, stays=stays)
     missing = [one for path, one in sorted(wanted.items()) if path not in now]
     _refuse_lost(lake, identifier(ref), [one.file for one in missing])
     shown = Rollback(
@@ -121,7 +121,7 @@ def _examine(
         files_out=tuple(_moved(one) for path, one in sorted(now.items()) if path not in wanted),
         makes=restored(history, before, cells),
     )
-    return shown, tuple(one.file for one in wanted.values()), renewed
+    return shown, payload
 
 
 def _data(cells: tuple[str, ...], live: Iterable[snapshots.Live]) -> list[snapshots.Live]:
@@ -133,15 +133,16 @@ def _moved(one: snapshots.Live) -> Moved:
     return Moved(file.file_path, one.part, file.record_count, file.file_size_in_bytes)
 
 
-def _renewed(
+def _under_deletes(
     table: IcebergTable,
     head: Snapshot | None,
     then: Snapshot | None,
     cells: tuple[str, ...],
     there: Container[str],
     wanted: Mapping[str, snapshots.Live],
-) -> frozenset[str]:
-    """The files that hide rows by now and hid none then: they are added once more.
+) -> tuple[frozenset[str], dict[str, tuple[str, ...]]]:
+    """The files that hide rows by now and hid none then: they are added once more. And those that
+    hid just what they hide: they must stay, with the delete files that apply to them.
 
     A file that is added again counts as newer than every delete made before, so none of its rows
     are hidden any more; one that stays keeps hiding what is hidden now. Raises `UserError` where
@@ -149,7 +150,8 @@ def _renewed(
     """
     hidden_then = snapshots.deleted_rows(table, then, cells, wanted)
     hidden_now = snapshots.deleted_rows(table, head, cells, wanted)
-    renewed = set()
+    renewed, stays = set(), {}
+    applied = snapshots.deletes_on(table)
     for path, one in wanted.items():
         was, now = hidden_then.get(path), hidden_now.get(path)
         if was is None:
@@ -162,7 +164,9 @@ def _renewed(
                 expected="files that hid no rows in that version, or still hide the same",
                 fix="rewrite the data files with their deletes applied, then roll back",
             )
-    return frozenset(renewed)
+        else:
+            stays[path] = applied.get(path, ())
+    return frozenset(renewed), stays
 
 
 def _refuse_lost(lake: Lake, name: str, files: Iterable[DataFile]) -> None:
