@@ -363,7 +363,8 @@ class LakeMachine(RuleBasedStateMachine):
         results = expiry.prepare(lake.home, ref, gone, target.files(token, "a1"))
         before, rows = self.head, self.rows
         done = target.commit(token, before, expiry.change("a1", gone, results))
-        left = {str(s.snapshot_id) for s in lake.load(self.spec.ref).metadata.snapshots}
+        # A version that only a branch keeps is none of this history any more.
+        left = {entry.version for entry in target.history().entries}
         self.chain = [commit for commit in self.chain if commit.version in left]
         self.chain.append(Commit(done.version, frozenset(), frozenset()))
         self.states[done.version] = rows
