@@ -29,33 +29,30 @@ class Code(NamedTuple):
     bits: int
 
 
-def places(rows: pa.Table, by: Sequence[str], first: Sequence[Code] = ()) -> NDArray[np.int64]:
-    """The places of the rows in order: ``rows.take(places(rows, by))`` is sorted.
-
-    first: what they are ordered by before that (their partition).
-    """
-    import numpy as np
-
-    codes = list(first)
+def places(rows: pa.Table, by: Sequence[str]) -> NDArray[np.int64]:
+    """The places of the rows in order: ``rows.take(places(rows, by))`` is sorted."""
+    codes: list[Code] = []
     for name in by:
         found = codes_of(rows.column(name))
         if found is None:
-            return _places_by_arrow(rows, by, first)
+            return _places_by_arrow(rows, by)
         codes += found
-    codes = [code for code in codes if code.bits]
-    if not codes:
-        return np.arange(rows.num_rows)
-    return _places(codes, rows.num_rows)
+    return places_of(codes, rows.num_rows)
 
 
-def _places(codes: list[Code], rows: int) -> NDArray[np.int64]:
-    """As many columns as fit are packed into one number with the row's own place in its last bits:
+def places_of(codes: Sequence[Code], rows: int) -> NDArray[np.int64]:
+    """The places of so many rows in the order of some codes, the most significant first.
+
+    As many columns as fit are packed into one number with the row's own place in its last bits:
     numpy sorts plain numbers ten times as fast as it finds the order of some.
 
     The last columns first; each pass keeps the order of the ones before it among equal rows.
     """
     import numpy as np
 
+    codes = [code for code in codes if code.bits]
+    if not codes:
+        return np.arange(rows)
     if len(codes) == 1 and codes[0].bits <= 16:
         # numpy sorts such numbers by counting them.
         return np.argsort(codes[0].numbers.astype(np.uint16), kind="stable")
@@ -125,14 +122,13 @@ def _ranks(column: pa.ChunkedArray) -> Code:
     return _code(_rank(column).to_numpy().astype("u8"))
 
 
-def _places_by_arrow(rows: pa.Table, by: Sequence[str], first: Sequence[Code]) -> NDArray[np.int64]:
+def _places_by_arrow(rows: pa.Table, by: Sequence[str]) -> NDArray[np.int64]:
     import pyarrow.compute as pc
 
     # Nulls go last; that is Arrow's way when it is not told another.
     keys = [(column, "ascending") for column in by]
     found: NDArray[np.int64] = pc.sort_indices(rows, sort_keys=keys).to_numpy().astype("i8")
-    then = [Code(code.numbers[found], code.bits) for code in first if code.bits]
-    return found[_places(then, rows.num_rows)] if then else found
+    return found
 
 
 def ordered(rows: pa.Table, by: Sequence[str]) -> pa.Table:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bowerbird.core.errors import UserError
 from bowerbird.lake.layouts import iceberg_transform
-from bowerbird.lake.ordering import Code, places
+from bowerbird.lake.ordering import Code, places_of
 from bowerbird.lake.specs import (
     Bucket,
     Day,
@@ -80,7 +80,7 @@ def parted(data: pa.Table, spec: Table, metadata: TableMetadata) -> list[Part]:
         pairs = (divmod(number, len(values)) for number in occurring)
         present = [(*present[before], known[this]) for before, this in pairs]
     code = Code(ranks.view(np.uint64), (len(present) - 1).bit_length())
-    order = places(data, (), [code])
+    order = places_of([code], data.num_rows)
     ends = np.cumsum(np.bincount(ranks, minlength=len(present)))
     parts = (
         Part(values, order[end - count : end])

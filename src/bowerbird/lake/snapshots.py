@@ -16,6 +16,7 @@ from bowerbird.core.targets import WHOLE, fields_of, overlap
 
 if TYPE_CHECKING:
     from pyiceberg.manifest import DataFile, ManifestEntry, ManifestFile
+    from pyiceberg.table import FileScanTask
     from pyiceberg.table import Table as IcebergTable
     from pyiceberg.table.metadata import TableMetadata
     from pyiceberg.table.snapshots import Snapshot
@@ -204,10 +205,14 @@ def deletes_on(table: IcebergTable, branch: str = MAIN) -> dict[str, tuple[str, 
     if head is None:
         return {}
     tasks = table.scan(snapshot_id=head.snapshot_id).plan_files()
+    return applied_to(task for task in tasks if task.delete_files)
+
+
+def applied_to(tasks: Iterable[FileScanTask]) -> dict[str, tuple[str, ...]]:
+    """Data file -> the files that delete rows of it."""
     return {
         task.file.file_path: tuple(sorted(file.file_path for file in task.delete_files))
         for task in tasks
-        if task.delete_files
     }
 
 

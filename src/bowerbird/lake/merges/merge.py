@@ -13,7 +13,7 @@ changed since the version that was read: `Change.guards`.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -245,19 +245,11 @@ def rewrite(lake: Lake, prepared: Prepared, part: Part, folder: str) -> Rewritte
     updated, deleted = seen.split(upserts.num_rows)
     written = msgspec.structs.replace(
         written,
-        replaces=_applied_to(anew),
+        replaces=snapshots.applied_to(anew),
         deletes=tuple(_mark(lake, folder, one.file, marks[one.file.file_path]) for one in marked),
-        deleted_in=_applied_to(marked),
+        deleted_in=snapshots.applied_to(marked),
     )
     return Rewritten(written, updated, deleted)
-
-
-def _applied_to(tasks: Iterable[FileScanTask]) -> dict[str, tuple[str, ...]]:
-    """Data file -> the files that delete rows of it."""
-    return {
-        task.file.file_path: tuple(sorted(file.file_path for file in task.delete_files))
-        for task in tasks
-    }
 
 
 def _mark(lake: Lake, folder: str, file: DataFile, places: Sequence[Places]) -> DataFile:

@@ -217,10 +217,7 @@ def rewrite(home: Home, ref: str, version: str, parts: Sequence[Rewrite], folder
         spec=None,
         columns={field.name: field.field_id for field in found.schema.fields},
         files=files,
-        replaces={
-            task.file.file_path: tuple(sorted(one.file_path for one in task.delete_files))
-            for task in read
-        },
+        replaces=snapshots.applied_to(read),
     )
 
 
