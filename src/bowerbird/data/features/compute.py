@@ -86,7 +86,7 @@ def _by_sql(group: FeatureGroup, rows: pa.Table, asked: pa.Table) -> pa.Table:
             raise UserError(
                 f"DuckDB: {error}",
                 where=f"{group.ref}: sql",
-                expected="a SELECT over events and asked, as DuckDB understands it",
+                expected='a SELECT over events and asked, names such as "at" in quotes',
             ) from None
     if ROW not in found.column_names:
         raise UserError(

@@ -58,10 +58,11 @@ def query(
     present = " AND ".join(f"{_name(part)} IS NOT NULL" for part in there)
     same = " AND ".join(f"e.{_key(i)} = a.{_name(part)}" for i, part in enumerate(key))
     told, out, joins = ["r"], [], []
+    seen = f"SELECT a.r, a.t AS asked_at, e.*\n  FROM a LEFT JOIN e ON {same} AND e.t < a.t"
     parts = [
         f"e AS (\n  SELECT {', '.join(taken)}\n  FROM events WHERE {present}\n)",
         'a AS (SELECT *, epoch_us("at") AS t, row_number() OVER () AS r FROM asked)',
-        f"seen AS (\n  SELECT a.r, a.t AS asked_at, e.*\n  FROM a LEFT JOIN e\n  ON {same} AND e.t < a.t\n)",
+        f"seen AS (\n  {seen}\n)",
     ]
     for place, (name, column) in enumerate(columns.items()):
         if isinstance(column, By):
