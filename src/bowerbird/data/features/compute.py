@@ -55,6 +55,13 @@ def compute(
     rows: the source's, with the attributes of a lookup. Raises `UserError` where the group says
     that it does not run there, and where SQL or a function does not give what is declared.
     """
+    return prepared(group, rows, place)(asked)
+
+
+def prepared(
+    group: FeatureGroup, rows: pa.Table, place: Place = "local"
+) -> Callable[[pa.Table], pa.Table]:
+    """`compute` of these events, to be asked again and again: what it sorts is sorted once."""
     if place not in group.places:
         raise UserError(
             f"{group.ref} is computed by {'SQL' if group.sql else 'a function'}, which does not "
@@ -62,13 +69,14 @@ def compute(
             expected=f"one of: {', '.join(group.places)}",
             fix="declare it by columns=, which run everywhere; or name the place in runs=",
         )
+    if group.columns and place == "duckdb":
+        key, at, known_at = group.key, group.at, group.known_at
+        return lambda asked: sql.run(group.columns, key, at, rows, asked, known_at=known_at)
     if group.columns:
-        if place == "duckdb":
-            return sql.run(group.columns, group.key, group.at, rows, asked, known_at=group.known_at)
         ready = events.events_of(rows, group.key, group.at, group.columns, group.known_at)
-        return events.values(group.columns, ready, asked)
-    found = _by_sql(group, rows, asked) if group.sql else _by_function(group, rows, asked)
-    return _as_declared(group, found)
+        return lambda asked: events.values(group.columns, ready, asked)
+    how = _by_sql if group.sql else _by_function
+    return lambda asked: _as_declared(group, how(group, rows, asked))
 
 
 def _by_sql(group: FeatureGroup, rows: pa.Table, asked: pa.Table) -> pa.Table:

@@ -10,6 +10,8 @@ import msgspec
 from bowerbird.core.errors import SpecError
 from bowerbird.core.plans import Want
 from bowerbird.core.specs import Spec
+from bowerbird.data.features.alignment import Alignment, PointInTime, moment_of
+from bowerbird.data.features.alignment import problem_of as alignment_problem
 from bowerbird.data.features.columns import Column, duration, problem_of
 from bowerbird.data.making import want
 from bowerbird.lake.types import TypeTextError, parse
@@ -106,6 +108,60 @@ class FeatureGroup(Spec, frozen=True, kw_only=True, omit_defaults=True, forbid_u
             raise self._wrong("runs", "SQL does not run online", "local, ray, duckdb")
         if self.function and "duckdb" in self.runs:
             raise self._wrong("runs", "a Python function does not run in SQL", "local, ray, online")
+
+    def _wrong(self, field: str, problem: str, expected: str) -> SpecError:
+        return SpecError(problem, where=f"{self.ref}: {field}", expected=expected)
+
+
+class Backfill(Spec, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """Feature groups beside a table's rows, staged in a table of its own, a partition at a time.
+
+    rows: ref of the table of rows. id: its columns that tell rows apart. at: its column of time.
+    features: refs of the groups; their columns are named ``group__column``.
+    keys: a column of a group's key -> the rows' column that it is, where the names differ.
+    alignment: which moment a row's features are of.
+    since, until: ISO dates; only partitions whose time lies in ``[since, until)``.
+    audit: so many rows of each task are computed once more without their future.
+    cells_a_commit: so many partitions are staged in one commit: what a crash can lose.
+    """
+
+    rows: str
+    id: tuple[str, ...]
+    features: tuple[str, ...]
+    at: str = "at"
+    keys: dict[str, str] = msgspec.field(default_factory=dict)
+    alignment: Alignment = PointInTime()
+    since: str = ""
+    until: str = ""
+    audit: int = 20
+    cells_a_commit: int = 64
+
+    def refs(self) -> dict[str, str]:
+        return {"rows": self.rows} | {f"features[{n}]": ref for n, ref in enumerate(self.features)}
+
+    def check(self) -> None:
+        if not self.id or not self.features:
+            raise self._wrong("id, features", "nothing is named", "at least one of each")
+        if problem := alignment_problem(self.alignment):
+            raise self._wrong("alignment", problem, "PointInTime(), DayBoundary(1)…")
+        if self.cells_a_commit < 1 or self.audit < 0:
+            raise self._wrong("cells_a_commit, audit", "less than nothing", "1 or more; 0 or more")
+        if self.since and self.until and not self.between()[0] < self.between()[1]:  # type: ignore[operator] # both are there
+            raise self._wrong("since, until", "no time lies between them", "since before until")
+        self.between()
+
+    def between(self) -> tuple[int | None, int | None]:
+        """`since` and `until` in microseconds."""
+        return self._date("since"), self._date("until")
+
+    def _date(self, field: str) -> int | None:
+        text = getattr(self, field)
+        if not text:
+            return None
+        try:
+            return moment_of(text if "T" in text else f"{text}T00:00:00Z")
+        except ValueError as error:
+            raise self._wrong(field, str(error), "2017-10-02, or 2017-10-02T12:00:00Z") from None
 
     def _wrong(self, field: str, problem: str, expected: str) -> SpecError:
         return SpecError(problem, where=f"{self.ref}: {field}", expected=expected)
