@@ -86,7 +86,7 @@ def whisker(one: Interval | None, scale: Scale, css: str, mark: float | None = N
         parts.append(_line(low, ROW / 2, high, ROW / 2, "whisker"))
         parts += [_line(end, ROW / 2 - 4, end, ROW / 2 + 4, "whisker") for end in (low, high)]
         parts.append(_dot(scale.at(one.estimate), ROW / 2, 4.5, "dot"))
-    return _svg(parts, ROW, f"row {css}")
+    return drawing(parts, ROW, f"row {css}")
 
 
 def axis(scale: Scale, show: Callable[[float], str]) -> str:
@@ -96,32 +96,33 @@ def axis(scale: Scale, show: Callable[[float], str]) -> str:
         place = scale.at(tick)
         anchor = "end" if place > 0.97 else "middle"  # a label at the edge stays inside
         parts.append(_text(place, 13, show(tick), "tick", anchor=anchor))
-    return _svg(parts, 16, "row")
+    return drawing(parts, 16, "row")
 
 
 def bar(begin: float | None, length: float | None, total: float) -> str:
     """When a step ran, of the run's whole time."""
     if length is None or not total > 0:
-        return _svg([], 14, "row")
+        return drawing([], 14, "row")
     start = min(max((begin or 0.0) / total, 0.0), 1.0)
     wide = min(max(length / total, 0.0), 1.0 - start)
-    box = f'<rect class="step" x="{_at(start)}" width="{_at(wide)}" y="2" height="10" rx="2"/>'
-    dot = f'<rect class="step" x="{_at(start)}" width="2" y="2" height="10"/>'
-    return _svg([box, dot], 14, "row")
+    at = percent(start)
+    box = f'<rect class="step" x="{at}" width="{percent(wide)}" y="2" height="10" rx="2"/>'
+    dot = f'<rect class="step" x="{at}" width="2" y="2" height="10"/>'
+    return drawing([box, dot], 14, "row")
 
 
 def meter(used: float, budget: float) -> str:
     """What was used of a budget, which is a line when it was passed."""
     whole = max(used, budget) or 1.0
     over = used > budget
-    css, wide = "over" if over else "step", _at(used / whole)
+    css, wide = "over" if over else "step", percent(used / whole)
     parts = [
         '<rect class="track" width="100%" y="3" height="10" rx="5"/>',
         f'<rect class="{css}" width="{wide}" y="3" height="10" rx="5"/>',
     ]
     if over:
         parts.append(_line(budget / whole, 0, budget / whole, 16, "limit"))
-    return _svg(parts, 16, "row")
+    return drawing(parts, 16, "row")
 
 
 def curves(plot: CurvePlot, height: int = 190) -> str:
@@ -148,7 +149,7 @@ def curves(plot: CurvePlot, height: int = 190) -> str:
         words = _text(1, y + 2, line.name, "name", dx=12)
         words += _text(1, y + 16, f"{_known(line.values)[-1]:.4f}", "value", dx=12)
         parts.append(f'<g class="c{number % COLORS}">{words}</g>')
-    return _svg(parts, height, "plot curves", plot.title)
+    return drawing(parts, height, "plot curves", plot.title)
 
 
 def scatter(view: NeighborsView, height: int = 320) -> str:
@@ -181,7 +182,7 @@ def scatter(view: NeighborsView, height: int = 320) -> str:
         parts.append(_dot(x, y, 5 if point.frontier or point.chosen else 4, css, tip))
     if view.chosen is not None:
         parts.append(_chosen(view.chosen, [plane.place(point) for point in view.points], plane))
-    return _svg(parts, height, "plot scatter", "Recall against queries per second")
+    return drawing(parts, height, "plot scatter", "Recall against queries per second")
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,13 +309,16 @@ def _known(values: Iterable[float | None]) -> list[float]:
     return [value for value in values if value is not None and math.isfinite(value)]
 
 
-def _svg(parts: Iterable[str], height: float, css: str, title: str = "") -> str:
+def drawing(parts: Iterable[str], height: float, css: str, title: str = "") -> str:
+    """Parts as one plot; without a title it says nothing to who hears the page."""
     about = f'role="img" aria-label="{escape(title)}"' if title else 'aria-hidden="true"'
     return f'<svg class="{css}" width="100%" height="{height:g}" {about}>{"".join(parts)}</svg>'
 
 
 def _line(x1: float, y1: float, x2: float, y2: float, css: str) -> str:
-    return f'<line class="{css}" x1="{_at(x1)}" y1="{y1:.5g}" x2="{_at(x2)}" y2="{y2:.5g}"/>'
+    return (
+        f'<line class="{css}" x1="{percent(x1)}" y1="{y1:.5g}" x2="{percent(x2)}" y2="{y2:.5g}"/>'
+    )
 
 
 def _down(x: float, height: float, css: str) -> str:
@@ -323,17 +327,18 @@ def _down(x: float, height: float, css: str) -> str:
 
 def _dot(x: float, y: float, radius: float, css: str, tip: str = "") -> str:
     told = f"<title>{escape(tip)}</title>" if tip else ""
-    return f'<circle class="{css}" cx="{_at(x)}" cy="{y:.5g}" r="{radius:g}">{told}</circle>'
+    return f'<circle class="{css}" cx="{percent(x)}" cy="{y:.5g}" r="{radius:g}">{told}</circle>'
 
 
 def _text(x: float, y: float, text: str, css: str, *, anchor: str = "start", dx: int = 0) -> str:
     return (
-        f'<text class="{css}" x="{_at(x)}" y="{y:.5g}" dx="{dx}" text-anchor="{anchor}">'
+        f'<text class="{css}" x="{percent(x)}" y="{y:.5g}" dx="{dx}" text-anchor="{anchor}">'
         f"{escape(text)}</text>"
     )
 
 
-def _at(place: float) -> str:
+def percent(place: float) -> str:
+    """A place across, 0 to 1."""
     return f"{100 * place:.4g}%"
 
 

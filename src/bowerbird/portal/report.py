@@ -59,7 +59,7 @@ def write_report(view: ReportView, folder: Path) -> Path:
 
 def render(view: ReportView) -> str:
     """The page."""
-    return _environment().get_template("report.html.j2").render(view=view, verdict=verdict(view))
+    return environment().get_template("report.html.j2").render(view=view, verdict=verdict(view))
 
 
 def verdict(view: ReportView) -> str:
@@ -117,7 +117,8 @@ def _goal_scale(goals: tuple[Goal, ...]) -> plots.Scale:
     return plots.interval_scale([one.reached for one in goals if one.reached], 1.0, *marks)
 
 
-def _environment() -> jinja2.Environment:
+def environment() -> jinja2.Environment:
+    """The pages' templates, with how figures and plots are written in them."""
     import jinja2
     from markupsafe import Markup
 

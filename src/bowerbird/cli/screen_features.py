@@ -1,0 +1,171 @@
+"""Views of features on the terminal: statistics, two versions, what gates found. 80 columns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+
+from bowerbird.cli.screen import out
+from bowerbird.cli.screen import table as grid
+
+if TYPE_CHECKING:
+    from bowerbird.data.features.figures import (
+        ColumnFigures,
+        DifferenceFigures,
+        NumberFigures,
+        StatisticsView,
+    )
+    from bowerbird.data.features.gates import Finding
+
+_NOTHING = "-"
+
+
+def statistics(shown: StatisticsView) -> None:
+    """A line a column of all partitions together; what is odd under it; then gates, then drift."""
+    head = f"{shown.rows:,} rows, {len(shown.parts):,} partitions, version {shown.version}"
+    out.print(Text(shown.name, style="bold"), f"  {head}", sep="")
+    rows = [
+        [
+            one.column,
+            one.kind,
+            share(one.coverage),
+            f"{one.nulls:,}" if one.nulls else "",
+            distinct(one),
+            *middle(one),
+        ]
+        for one in shown.columns
+    ]
+    heads = ["column", "kind", "covered", "null", "distinct", "least", "median", "greatest"]
+    grid("", heads, rows)
+    for one in shown.columns:
+        for told in oddities(one):
+            out.print(Text("   - ", style="yellow"), f"{one.column}: {told}", sep="", markup=False)
+    if shown.findings:
+        findings(shown.findings)
+    if shown.against:
+        out.print(f"against version {shown.against}", markup=False)
+        differences(shown.differences)
+
+
+def parts(shown: StatisticsView) -> None:
+    """Partition by partition, a line a column."""
+    heads = ["column", "covered", "null", "distinct", "least", "median", "greatest"]
+    for part in shown.parts:
+        rows = part.columns[0].rows if part.columns else 0
+        out.print(Text(part.part, style="bold"), f"  {rows:,} rows", sep="")
+        lines = [
+            [one.column, share(one.coverage), f"{one.nulls:,}", distinct(one), *middle(one)]
+            for one in part.columns
+        ]
+        grid("", heads, lines)
+
+
+def differences(shown: Sequence[DifferenceFigures]) -> None:
+    """A line a column: covered and mean before and after, and how far it has moved."""
+    rows = [
+        [
+            one.column,
+            f"{_share_of(one.before)} → {_share_of(one.after)}",
+            f"{_mean_of(one.before)} → {_mean_of(one.after)}",
+            number(one.drift.psi, 3),
+            number(one.drift.ks, 3),
+            _news(one),
+        ]
+        for one in shown
+    ]
+    grid("", ["column", "covered", "mean", "PSI", "KS", ""], rows)
+
+
+def findings(shown: Sequence[Finding]) -> None:
+    """What failed, with rows to look at; then what passed."""
+    bad = [one for one in shown if not one.passed]
+    for one in bad:
+        _finding(one, "failed", "red")
+        for row in one.examples:
+            out.print(f"           {row}", markup=False, style="dim")
+    for one in shown:
+        if one.passed:
+            _finding(one, "passed", "green")
+    verdict = f"{len(bad)} of {len(shown)} checks failed" if bad else f"{len(shown)} checks passed"
+    out.print(Text(verdict, style="bold red" if bad else "bold green"))
+
+
+def _finding(one: Finding, word: str, colour: str) -> None:
+    where = f"{one.gate} {one.column}".rstrip()
+    out.print(
+        Text(f"   {word}  ", style=colour), Text(where, style="bold"), Text(f": {one.text}"), sep=""
+    )
+
+
+def share(value: float | None) -> str:
+    """98.2%; never 100 % where something lacks."""
+    if value is None:
+        return _NOTHING
+    text = f"{value:.1%}"
+    if text == "100.0%" and value < 1:
+        return ">99.9%"
+    return "<0.1%" if text == "0.0%" and value > 0 else text
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """Four digits are what tells columns apart on a line."""
+    if value is None:
+        return _NOTHING
+    if value == int(value) and abs(value) < 1e7:
+        return f"{value:,.0f}"
+    return f"{value:.{digits}g}"
+
+
+def distinct(one: ColumnFigures) -> str:
+    """How many distinct values: of names, or of numbers."""
+    found = one.names or one.numbers
+    return number(round(found.distinct)) if found else _NOTHING
+
+
+def middle(one: ColumnFigures) -> list[str]:
+    """Least, median and greatest; of names, the most frequent."""
+    if one.numbers is not None and one.numbers.finite:
+        found = one.numbers
+        return [number(found.low), number(found.quantiles["p50"]), number(found.high)]
+    if one.names is not None and one.names.top:
+        name, count = one.names.top[0]
+        text = name if len(name) <= 16 else name[:15] + "…"
+        return ["", f"{text!r}", f"{count:,}x"]
+    return ["", "", ""]
+
+
+def oddities(one: ColumnFigures) -> list[str]:
+    """What of a column is worth a line of its own."""
+    told = []
+    if one.numbers is not None:
+        told += _not_numbers(one.numbers)
+    if len(one.dimensions) > 1:
+        by_size = ", ".join(f"{size} ({rows:,} rows)" for size, rows in one.dimensions.items())
+        told.append(f"vectors of several dimensions: {by_size}")
+    if one.broken:
+        told.append(f"{one.broken:,} vectors with a part that is no number")
+    if one.zero:
+        told.append(f"{one.zero:,} vectors of zeros")
+    return told
+
+
+def _not_numbers(one: NumberFigures) -> list[str]:
+    told = [f"{one.nan:,} values are NaN"] if one.nan else []
+    return told + ([f"{one.infinite:,} values are infinite"] if one.infinite else [])
+
+
+def _share_of(one: ColumnFigures | None) -> str:
+    return share(one.coverage) if one else _NOTHING
+
+
+def _mean_of(one: ColumnFigures | None) -> str:
+    return number(one.numbers.mean) if one and one.numbers else _NOTHING
+
+
+def _news(one: DifferenceFigures) -> str:
+    told = [one.note] if one.note else []
+    told += [f"new: {', '.join(one.new)}"] if one.new else []
+    told += [f"gone: {', '.join(one.gone)}"] if one.gone else []
+    return "; ".join(told)
