@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+import uuid
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -49,7 +49,6 @@ staged = Backfill("shop/spend", rows=rows, id=("row_id",), features=(spend,), ce
 """
 STAGED = "backfill:shop/spend"
 SOURCES = ("table:shop/events", "table:shop/rows")
-_numbers = itertools.count(1)
 
 
 def open_shop(folder: Path, specs: str = SPECS) -> Workspace:
@@ -107,11 +106,11 @@ def put(shop: Workspace, ref: str, data: pa.Table) -> None:
     """Somebody's writer: the partitions of these rows are overwritten, in one commit."""
     lake, spec = Lake(shop.home), shop.specs[ref].spec
     assert isinstance(spec, Table)
-    number = next(_numbers)
+    number = uuid.uuid4().hex
     target = LogTarget(TableLog(lake, ref), shop.clock)
     token = Token(f"writer/{number}")
     written = write(lake, spec, data, target.files(token, "a1"), ref)
-    change = overwrite_partitions(lake, written, "a1", f"{number:032x}")
+    change = overwrite_partitions(lake, written, "a1", number)
     target.commit(token, target.read().version, msgspec.structs.replace(change, meaning="m"))
 
 

@@ -21,9 +21,10 @@ from bowerbird.core.faults import point
 from bowerbird.core.inside import tell
 from bowerbird.core.meaning import digest
 from bowerbird.core.plans import Want
+from bowerbird.core.rollback import at
 from bowerbird.core.specs import Spec, of_kind
 from bowerbird.core.steps import Home
-from bowerbird.core.targets import Entry, LogTarget, Token, Version
+from bowerbird.core.targets import Entry, History, LogTarget, Token, Version
 from bowerbird.data.features.backfill import groups_of
 from bowerbird.data.features.gates import Facts, Gate, RowCount, failures, judge
 from bowerbird.data.features.promote import promotion_want, staged_columns, summarised
@@ -76,9 +77,11 @@ def check(job: Job) -> Made:
     columns = tuple(name for names in found.values() for name in names)
     version = job.inputs[spec.into].version
     history = TableLog(lake, spec.into).load()
-    entry, before = _commit(history.entries, version)
+    if version is not None:
+        history = at(spec.into, history, version)
+    entry, before = _commit(history)
     before_kept = _last(job.home, job.ref)
-    after = _statistics(lake, spec, columns, version, before_kept)
+    after = _statistics(lake, spec, columns, history, before_kept)
     changed = sorted(c for c in after if c not in before_kept or before_kept[c] != after[c])
     wrong = [*_judged(spec.gates, after, before_kept, changed)]
     wrong += _by_functions(lake, spec, version, changed)
@@ -103,15 +106,12 @@ def _specs(job: Job) -> dict[str, Spec]:
     return {ref: job.spec(named[one["kind"]], ref) for ref, one in job.envelopes.items()}
 
 
-def _commit(
-    entries: tuple[Entry, ...], version: Version | None
-) -> tuple[Entry | None, Version | None]:
-    """The commit of a version, and the version before it."""
-    for place, entry in enumerate(entries):
-        if entry.version == version:
-            older = entries[place + 1].version if place + 1 < len(entries) else None
-            return entry, older
-    return None, None
+def _commit(history: History) -> tuple[Entry | None, Version | None]:
+    """The newest commit, and the version before it."""
+    if not history.entries:
+        return None, None
+    newest, *older = history.entries
+    return newest, older[0].version if older else None
 
 
 def kept(home: Home, ref: str, version: Version | None = None) -> dict[str, Kept]:
@@ -139,16 +139,14 @@ def _statistics(
     lake: Lake,
     spec: Promotion,
     columns: tuple[str, ...],
-    version: Version | None,
+    history: History,
     known: Mapping[str, Kept],
 ) -> dict[str, Kept]:
     """Of every partition; those whose rows did not change are taken over."""
     made: dict[str, Kept] = {}
-    if version is None:
-        return made
-    cells = TableLog(lake, spec.into).load().cells()
-    for cell in parts.sizes(lake, spec.into, version):
-        data = cells[cell].data if cell in cells else version
+    version, cells = history.head, history.cells()
+    for cell in parts.sizes(lake, spec.into, version) if version else ():
+        data = cells[cell].data if cell in cells else str(version)
         if cell in known and known[cell].data == data:
             made[cell] = known[cell]
             continue
