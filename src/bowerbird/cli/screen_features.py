@@ -79,17 +79,27 @@ def differences(shown: Sequence[DifferenceFigures]) -> None:
 
 
 def findings(shown: Sequence[Finding]) -> None:
-    """What failed, with rows to look at; then what passed."""
+    """What failed, with rows to look at; then what passed, a line a gate."""
     bad = [one for one in shown if not one.passed]
     for one in bad:
         _finding(one, "failed", "red")
         for row in one.examples:
             out.print(f"           {row}", markup=False, style="dim")
-    for one in shown:
-        if one.passed:
-            _finding(one, "passed", "green")
+    for gate, ones in _by_gate([one for one in shown if one.passed]).items():
+        if len(ones) == 1:
+            _finding(ones[0], "passed", "green")
+        else:
+            told = f": {len(ones)} columns"
+            out.print(Text("   passed  ", style="green"), Text(gate, style="bold"), told, sep="")
     verdict = f"{len(bad)} of {len(shown)} checks failed" if bad else f"{len(shown)} checks passed"
     out.print(Text(verdict, style="bold red" if bad else "bold green"))
+
+
+def _by_gate(shown: Sequence[Finding]) -> dict[str, list[Finding]]:
+    found: dict[str, list[Finding]] = {}
+    for one in shown:
+        found.setdefault(one.gate, []).append(one)
+    return found
 
 
 def _finding(one: Finding, word: str, colour: str) -> None:
