@@ -167,7 +167,7 @@ class StoreReader:
         found: list[Found | None] = [None] * len(asked)
         shard = shard_of(asked, len(files))
         for number, file in enumerate(files):
-            rows = range(len(asked)) if len(files) == 1 else np.flatnonzero(shard == number)
+            rows = np.flatnonzero(shard == number).tolist()
             values = file.get_many([names[row] for row in rows])
             for row, value in zip(rows, values, strict=True):
                 found[row] = None if value is None else _decoded(value)
