@@ -72,14 +72,25 @@ def apply(
 def apply_until_settled(
     workspace: Workspace, allowed: Allowed, progress: screen.ProgressScreen
 ) -> RunRecord | None:
-    """Plan and apply; and again, where the world overtook the plan."""
+    """Plan and apply; and again, where the world overtook the plan, or where it could say only of
+    a part what comes after it."""
     record: RunRecord | None = None
-    for _ in range(REPLANS):
+    replans = 0
+    while replans < REPLANS:
+        made = workspace.plan(allowed)
         with progress, interruptible() as stop:
-            record = workspace.apply(workspace.plan(allowed), stop)
-        if record is None or not _overtaken(record):
-            return record
+            carried = workspace.apply(made, stop)
+        record = carried or record
+        if carried is not None and _overtaken(carried):
+            replans += 1
+        elif carried is None or carried.state != RunState.DONE or not _goes_on(made):
+            break
     return record
+
+
+def _goes_on(made: Plan) -> bool:
+    """Whether there is more to plan once this plan is carried out."""
+    return not made.empty and any(note.later for note in made.notes)
 
 
 @contextmanager

@@ -6,8 +6,9 @@ returns the steps. ``explain`` prints these steps and the executor runs these st
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -51,6 +52,8 @@ class Step(msgspec.Struct, frozen=True):
     target: ref of what it writes. cell: the part of it.
     spec: the envelope of the spec, so that another process can carry the step out. others: the
       envelopes of specs that it uses, by ref.
+    cells: the cells that it makes in one commit, where those are several: each with the data
+      versions of what it reads of the inputs.
     definition: the meaning tree without inputs; with them resolved it is the cell's meaning.
     inputs: ref -> where to read it. base: the target's version that the plan stands on.
     """
@@ -60,6 +63,7 @@ class Step(msgspec.Struct, frozen=True):
     target: str
     reason: str
     cell: str = WHOLE
+    cells: dict[str, dict[str, str]] = {}
     spec: dict[str, Any] = {}
     others: dict[str, dict[str, Any]] = {}
     definition: Tree = None
@@ -74,11 +78,15 @@ class Step(msgspec.Struct, frozen=True):
 
 
 class Note(msgspec.Struct, frozen=True):
-    """Something that the plan does not do, and why; `fix` is what to type to have it done."""
+    """Something that the plan does not do, and why; `fix` is what to type to have it done.
+
+    later: a plan that is made once this one is carried out will do it.
+    """
 
     ref: str
     text: str
     fix: str = ""
+    later: bool = False
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -104,6 +112,8 @@ class Want(msgspec.Struct, frozen=True):
 
     definition: meaning tree of the computation. reads: refs of the inputs.
     kind: the step kind that makes it. spec, others: as the step will carry them.
+    data: ref -> the data version of what the cell reads of that input, where it is a part of it.
+    together: so many cells of one definition may be made by one step, in one commit.
     """
 
     target: str
@@ -113,6 +123,8 @@ class Want(msgspec.Struct, frozen=True):
     others: dict[str, dict[str, Any]] = {}
     cell: str = WHOLE
     reads: tuple[str, ...] = ()
+    data: dict[str, str] = {}
+    together: int = 1
     cost: Cost = Cost()
 
 
@@ -175,21 +187,36 @@ def make_plan(
     declares any more, with the step kind that would drop each.
     """
     steps: list[Step] = []
-    notes: list[Note] = []
+    notes: dict[Note, None] = {}
     makers: dict[str, list[str]] = {}
     unmade: set[str] = set()
+    batches: dict[str, _Batch] = {}
     for want in ordered(wants):
         lacking = [ref for ref in want.reads if ref in unmade]
         now = present.get(want.target, Read())
         inputs = {ref: _input(ref, makers, present) for ref in want.reads}
+        unknown = [ref for ref in want.data if ref in makers]
         if lacking:
             verdict: str | Note = Note(want.target, f"not made: {lacking[0]} is not there to read")
+        elif unknown:
+            text = f"planned once {unknown[0]} is made: which parts of it change is not known yet"
+            verdict = Note(want.target, text, "bowerbird apply", later=True)
         else:
             verdict = _verdict(want, now, inputs, trees, allowed)
         if isinstance(verdict, Note):
-            notes.append(verdict)
+            notes[verdict] = None
             if now.version is None:
                 unmade.add(want.target)
+        elif verdict and want.data:
+            what = digest([want.target, want.kind, want.definition])
+            if what not in batches or len(batches[what].wants) >= want.together:
+                batches[what] = _Batch(len(steps), [], [])
+                steps.append(_step(f"s{len(steps) + 1}", want, verdict, inputs, now.version))
+                makers.setdefault(want.target, []).append(steps[-1].id)
+            batch = batches[what]
+            batch.wants.append(want)
+            batch.reasons.append(verdict)
+            steps[batch.place] = batch.step(steps[batch.place])
         elif verdict:
             step = _step(f"s{len(steps) + 1}", want, verdict, inputs, now.version)
             steps.append(step)
@@ -201,8 +228,39 @@ def make_plan(
             steps.append(Step(f"s{len(steps) + 1}", kind, ref, reason, base=base))
         else:
             fix = f"bowerbird apply --drop {ref}"
-            notes.append(Note(ref, "no spec declares it any more; it is kept", fix))
+            notes[Note(ref, "no spec declares it any more; it is kept", fix)] = None
     return Plan(steps=tuple(steps), notes=tuple(notes), wants=_wants(wants, allowed))
+
+
+class _Batch(NamedTuple):
+    """The cells that one step makes. place: of the step in the plan."""
+
+    place: int
+    wants: list[Want]
+    reasons: list[str]
+
+    def step(self, step: Step) -> Step:
+        counted = Counter(self.reasons)
+        told = [why if n == 1 else f"{n} cells {why}" for why, n in counted.most_common(3)]
+        return msgspec.structs.replace(
+            step,
+            cell=WHOLE if len(self.wants) > 1 else step.cell,
+            cells={want.cell: want.data for want in self.wants},
+            reason="; ".join(told),
+            cost=_together([want.cost for want in self.wants]),
+        )
+
+
+def _together(costs: Sequence[Cost]) -> Cost:
+    def total(values: Iterable[Any]) -> Any:
+        known = [value for value in values if value is not None]
+        return sum(known) if known else None
+
+    return Cost(
+        rows=total(cost.rows for cost in costs),
+        bytes=total(cost.bytes for cost in costs),
+        seconds=total(cost.seconds for cost in costs),
+    )
 
 
 def _step(
@@ -224,7 +282,11 @@ def _step(
 
 
 def _wants(wants: Sequence[Want], allowed: Allowed) -> str:
-    cells = [[want.target, want.cell, digest(want.definition), list(want.reads)] for want in wants]
+    cells = [
+        [want.target, want.cell, digest(want.definition), list(want.reads)]
+        + ([want.data] if want.data else [])
+        for want in wants
+    ]
     leave = [sorted(refs) for refs in msgspec.structs.astuple(allowed)]
     return digest([cells, leave])
 
@@ -249,6 +311,7 @@ def _verdict(
         return "missing"
     later = [ref for ref, value in inputs.items() if isinstance(value, OutputOf)]
     read = {ref: value.data for ref, value in inputs.items() if isinstance(value, Pinned)}
+    read |= want.data
     if state.held == digest(want.definition) and want.target not in allowed.release_held:
         return Note(
             want.target,

@@ -13,9 +13,10 @@ from bowerbird.core.plans import Want
 from bowerbird.core.room import Room, Service
 from bowerbird.core.specs import Spec
 from bowerbird.core.steps import Home, StepKind, TargetKind
-from bowerbird.core.targets import Target
+from bowerbird.core.targets import Read, Target
 
 WantsOf = Callable[[Any, Mapping[str, Spec]], Iterable[Want]]
+CellsOf = Callable[[Home, Any, Mapping[str, Spec], Mapping[str, Read]], Iterable[Want]]
 OpenTarget = Callable[[Home, Clock, str], Target]
 
 
@@ -26,6 +27,7 @@ class Registry:
         self.rooms = tuple(rooms)
         self._specs = _merged(self.rooms, "specs")
         self._wants = _merged(self.rooms, "wants")
+        self._cells = _merged(self.rooms, "cells")
         self._steps = _merged(self.rooms, "steps")
         self._targets = _merged(self.rooms, "targets")
 
@@ -43,6 +45,16 @@ class Registry:
             return ()
         wants_of: WantsOf = load(self._wants[kind])
         return tuple(wants_of(spec, specs))
+
+    def cells(
+        self, home: Home, spec: Spec, specs: Mapping[str, Spec], present: Mapping[str, Read]
+    ) -> tuple[Want, ...]:
+        """What a spec wants of parts of a target, from what is there now."""
+        kind = type(spec).__name__
+        if kind not in self._cells:
+            return ()
+        cells_of: CellsOf = load(self._cells[kind])
+        return tuple(cells_of(home, spec, specs, present))
 
     def step_kind(self, name: str) -> StepKind:
         kind = load(_named(self._steps, name, "step kind"))

@@ -18,6 +18,8 @@ class Room(msgspec.Struct, frozen=True):
 
     specs: kind (``Table``) -> its class.
     wants: kind -> the pure function of (spec, all specs by ref) that says what it wants made.
+    cells: kind -> the function of (`Home`, spec, all specs by ref, what targets hold by ref) that
+      says what a spec wants of a target's parts: it may look into tables, and changes nothing.
     steps: step kind (``table.load``) -> `StepKind`.
     targets: target kind (``table``) -> a function of (`Home`, `Clock`, ref) that opens the target.
     commands: name -> a Typer application or a function. routes: a FastAPI router.
@@ -28,6 +30,7 @@ class Room(msgspec.Struct, frozen=True):
     title: str
     specs: dict[str, str] = {}
     wants: dict[str, str] = {}
+    cells: dict[str, str] = {}
     steps: dict[str, str] = {}
     targets: dict[str, str] = {}
     services: dict[str, Service] = {}

@@ -70,7 +70,8 @@ class Home(msgspec.Struct, frozen=True):
 class Work(msgspec.Struct, frozen=True):
     """One attempt at a step, as its kind sees it.
 
-    inputs: ref -> what to read, pinned. meaning: hash of what the step makes.
+    inputs: ref -> what to read, pinned. meaning: hash of what the step makes; meanings: of each of
+      its cells, where those are several.
     files: the folder for this attempt's files, which nobody reads until they are committed.
     """
 
@@ -81,6 +82,7 @@ class Work(msgspec.Struct, frozen=True):
     inputs: Mapping[str, Read]
     files: str
     home: Home
+    meanings: Mapping[str, str] = {}
 
 
 class StepKind(msgspec.Struct, frozen=True):

@@ -5,9 +5,16 @@ from bowerbird.core.room import Room
 FEATURES = Room(
     name="data/features",
     title="Columns over events, as of any moment",
-    specs={"FeatureGroup": "bowerbird.data.features.specs:FeatureGroup"},
+    specs={
+        "FeatureGroup": "bowerbird.data.features.specs:FeatureGroup",
+        "Backfill": "bowerbird.data.features.specs:Backfill",
+    },
     wants={"FeatureGroup": "bowerbird.data.features.specs:wants"},
-    steps={"features.fill": "bowerbird.data.features.fill:FILL"},
+    cells={"Backfill": "bowerbird.data.features.backfill:cells"},
+    steps={
+        "features.fill": "bowerbird.data.features.fill:FILL",
+        "features.stage": "bowerbird.data.features.backfill:STAGE",
+    },
     standing="first",
 )
 

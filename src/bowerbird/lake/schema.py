@@ -100,9 +100,46 @@ def arrow_schema(schema: Schema) -> pa.Schema:
 
 def spec_arrow_schema(spec: Table) -> pa.Schema:
     """What a spec's source is to return (64-bit offsets where Arrow has two forms; either goes)."""
+    return arrow_types(spec.types())
+
+
+def arrow_types(columns: dict[str, Type]) -> pa.Schema:
+    """Arrow's schema of declared columns."""
     from pyiceberg.io.pyarrow import schema_to_pyarrow
 
-    return schema_to_pyarrow(iceberg_schema(spec.types()), include_field_ids=False)
+    return schema_to_pyarrow(iceberg_schema(columns), include_field_ids=False)
+
+
+def declared_type(kind: pa.DataType) -> str:
+    """An Arrow type as a spec writes it; the inverse of `arrow_types`, one type at a time.
+
+    Raises `UserError` for one that no table has.
+    """
+    import pyarrow.types as at
+
+    if at.is_list(kind) or at.is_large_list(kind) or at.is_fixed_size_list(kind):
+        return f"list<{declared_type(kind.value_type)}>"
+    if at.is_map(kind):
+        return f"map<{declared_type(kind.key_type)},{declared_type(kind.item_type)}>"
+    if at.is_decimal(kind):
+        return f"decimal({kind.precision},{kind.scale})"
+    for test, text in (
+        (at.is_boolean, "boolean"),
+        (at.is_int64, "long"),
+        (at.is_uint32, "long"),
+        (at.is_integer, "int"),
+        (at.is_float64, "double"),
+        (at.is_floating, "float"),
+        (at.is_date, "date"),
+        (at.is_timestamp, "timestamptz"),
+        (at.is_string, "string"),
+        (at.is_large_string, "string"),
+        (at.is_binary, "binary"),
+        (at.is_large_binary, "binary"),
+    ):
+        if test(kind):
+            return text
+    raise UserError(f"no table has a column of Arrow's {kind}", expected="a number, text, time…")
 
 
 def conform(name: str, came: pa.Table, wanted: pa.Schema) -> pa.Table:

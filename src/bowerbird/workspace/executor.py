@@ -225,10 +225,14 @@ class Executor:
     def _work(self, run: RunRecord, step: Step, attempt: Attempt, files: str) -> Work:
         """What the attempt works on: its inputs resolved, so that its meaning is known."""
         inputs = self._inputs(run, step)
-        tree = meaning(step.definition, {ref: read.data for ref, read in inputs.items()})
-        hashed = self._ports.ledger.keep_meaning(tree)
+        data, keep = (
+            {ref: read.data for ref, read in inputs.items()},
+            self._ports.ledger.keep_meaning,
+        )
+        hashed = keep(meaning(step.definition, data))
+        of_cells = {c: keep(meaning(step.definition, data | d)) for c, d in step.cells.items()}
         token, name = run.token(step.id), attempt.lease.attempt
-        return Work(step, token, name, hashed, inputs, files, self._ports.home)
+        return Work(step, token, name, hashed, inputs, files, self._ports.home, of_cells)
 
     def _commit(self, target: Target, work: Work, change: Change, attempt: Attempt) -> Committed:
         point("executor.commit.before")

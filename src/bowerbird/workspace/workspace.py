@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from difflib import get_close_matches
@@ -21,6 +21,7 @@ from bowerbird.core.plans import Allowed, Plan, Want, make_plan
 from bowerbird.core.registry import Registry
 from bowerbird.core.rollback import plan_rollback
 from bowerbird.core.runs import Journal, RunRecord, RunState
+from bowerbird.core.specs import Spec
 from bowerbird.core.steps import TargetKind
 from bowerbird.core.targets import WHOLE, History, Read, Target, Version
 from bowerbird.workspace.database import Database, open_database
@@ -88,12 +89,19 @@ class Workspace:
     # -- look and decide -----------------------------------------------------------------------
 
     def wants(self) -> list[Want]:
-        """What every spec of the project wants made."""
+        """What every spec of the project wants made as a whole."""
+        return self._asked(self.registry.wants)
+
+    def cells(self, present: Mapping[str, Read]) -> list[Want]:
+        """What every spec wants of parts of targets, from what is there now."""
+        return self._asked(lambda spec, all_: self.registry.cells(self.home, spec, all_, present))
+
+    def _asked(self, wants_of: Callable[[Spec, Mapping[str, Spec]], Iterable[Want]]) -> list[Want]:
         specs = {ref: declared.spec for ref, declared in self.specs.items()}
         wants: list[Want] = []
         for ref, declared in self.specs.items():
             try:
-                wants += self.registry.wants(declared.spec, specs)
+                wants += wants_of(declared.spec, specs)
             except UserError as error:
                 error.within(f"{declared.where}: {ref}")
                 raise
@@ -108,6 +116,10 @@ class Workspace:
     def plan(self, allowed: Allowed = Allowed()) -> Plan:  # noqa: B008 - frozen
         """The plan that makes what is there into what the specs want. Changes nothing."""
         wants, made = self.wants(), self.ledger.made(self._writes)
+        present = self.survey(wants, made)
+        parts = self.cells(present)
+        present |= self.survey([want for want in parts if want.target not in present], {})
+        wants += parts
         wanted = {want.target for want in wants}
         for ref in sorted(allowed.replace_outside | allowed.release_held | allowed.drop):
             _known(ref, wanted | made.keys())
@@ -116,7 +128,6 @@ class Workspace:
             for ref, kind in made.items()
             if ref not in wanted and not kind.endswith(".drop")
         }
-        present = self.survey(wants, made)
         return make_plan(wants, present, self.ledger.meanings(), allowed, removed)
 
     def plan_rollback(

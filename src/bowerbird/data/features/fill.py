@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from bowerbird.core.inside import tell
-from bowerbird.data.features.asof import evaluate, timeline
-from bowerbird.data.features.columns import duration, fields_of
+from bowerbird.data.features.columns import duration
+from bowerbird.data.features.compute import compute, source_columns, with_lookup
+from bowerbird.data.features.events import microseconds
 from bowerbird.data.features.specs import FeatureGroup
 from bowerbird.data.making import Job, makes_table
 from bowerbird.lake import Table
+from bowerbird.lake.schema import declared_type
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -27,93 +29,58 @@ def fill(job: Job) -> tuple[Table, pa.Table]:
     import pyarrow as pa
 
     spec = job.spec(FeatureGroup)
-    events = _events(job, spec)
-    at = _microseconds(events[spec.at])
-    parts = [_codes(events[column]) for column in spec.key]
-    fields = sorted({field for column in spec.columns.values() for field in fields_of(column)})
-    numbers = {field: np.asarray(events[field].to_numpy(), dtype=np.float64) for field in fields}
-    codes = [part for part, _ in parts]
-    known = timeline(codes, at, numbers)
-    keys, first = _first(codes, at)
+    rows = events_read(job, spec)
+    keys, first, at = _keys(spec, rows)
     moments = _moments(at, duration(spec.every))
     which, when = np.nonzero(first[:, None] < moments[None, :])
-    tell(f"{len(keys):,} keys at {len(moments)} moments")
-    asked = [keys[which, place] for place in range(len(codes))]
-    values = evaluate(spec.columns, known, asked, moments[when])
-    columns: dict[str, Any] = {
-        column: names.take(pa.array(asked[place]))
-        for place, (column, (_, names)) in enumerate(zip(spec.key, parts, strict=True))
-    }
-    columns["at"] = pa.array(moments[when]).cast(pa.timestamp("us", tz="UTC"))
-    columns |= {name: pa.array(found, from_pandas=True) for name, found in values.items()}
-    rows = pa.table(columns)
-    return _layout(spec, rows), rows
+    tell(f"{keys.num_rows:,} keys at {len(moments)} moments")
+    asked = keys.take(pa.array(which)).append_column(
+        "at", pa.array(moments[when]).cast(pa.timestamp("us", tz="UTC"))
+    )
+    found = compute(spec, rows, asked)
+    made = pa.table(
+        [*asked.columns, *found.columns], names=[*asked.column_names, *found.column_names]
+    )
+    return layout(spec, made.schema), made
 
 
-def _layout(spec: FeatureGroup, rows: pa.Table) -> Table:
-    import pyarrow as pa
-
-    def text(kind: pa.DataType) -> str:
-        if pa.types.is_integer(kind):
-            return "long"
-        if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-            return "string"
-        return "double"
-
-    schema = {name: text(rows.schema.field(name).type) for name in rows.column_names}
+def layout(spec: FeatureGroup, schema: pa.Schema) -> Table:
+    """How the table of a group lies: by key and time."""
     return Table(
         spec.name,
-        schema=schema | {"at": "timestamptz"},
+        schema={field.name: declared_type(field.type) for field in schema},
         sort=(*spec.key, "at"),
         owner=spec.owner,
         description=spec.description,
     )
 
 
-def _events(job: Job, spec: FeatureGroup) -> pa.Table:
-    """The source's rows, with the attributes that the key names."""
-    import pyarrow as pa
-
-    events = job.table(spec.source)
-    lacking = [column for column in spec.key if column not in events.column_names]
-    if not lacking:
-        return events
+def events_read(job: Job, spec: FeatureGroup) -> pa.Table:
+    """The source's rows as a job pinned them, with the attributes that the key names."""
+    wanted = source_columns(spec)
+    rows = job.table(spec.source)
+    if wanted is not None:
+        rows = rows.select([name for name in wanted if name in rows.column_names])
+    lacking = [name for name in spec.key if name not in rows.column_names]
+    if not lacking or not spec.lookup:
+        return rows
     attributes = job.table(spec.lookup, columns=[spec.lookup_by, *lacking])
-    known = np.asarray(attributes[spec.lookup_by].to_numpy(), dtype=np.int64)
-    order = np.argsort(known, kind="stable")
-    wanted = np.asarray(events[spec.lookup_by].to_numpy(), dtype=np.int64)
-    rows = order[np.searchsorted(known[order], wanted).clip(max=len(known) - 1)]
-    for column in lacking:
-        events = events.append_column(column, attributes[column].take(pa.array(rows)))
-    return events
+    return with_lookup(spec, rows, attributes)
 
 
-def _codes(column: pa.ChunkedArray) -> tuple[Ints, pa.Array]:
-    """A column's values numbered densely, and the values by number."""
-    coded = column.combine_chunks().dictionary_encode()
-    return np.asarray(coded.indices.fill_null(len(coded.dictionary)), dtype=np.int64), _with_null(
-        coded.dictionary
-    )
-
-
-def _with_null(values: pa.Array) -> pa.Array:
+def _keys(spec: FeatureGroup, rows: pa.Table) -> tuple[pa.Table, Ints, Ints]:
+    """The distinct keys, when each was first seen, and the time of every event."""
     import pyarrow as pa
+    import pyarrow.compute as pc
 
-    return pa.concat_arrays([values, pa.nulls(1, values.type)])
-
-
-def _microseconds(column: pa.ChunkedArray) -> Ints:
-    import pyarrow as pa
-
-    return np.asarray(column.cast(pa.timestamp("us", tz="UTC")).cast(pa.int64()).to_numpy())
-
-
-def _first(codes: list[Ints], at: Ints) -> tuple[Ints, Ints]:
-    """The distinct keys, and when each was first seen."""
-    keys, owner = np.unique(np.stack(codes, axis=1), axis=0, return_inverse=True)
-    first = np.full(len(keys), np.iinfo(np.int64).max)
-    np.minimum.at(first, owner, at)
-    return keys, first
+    for name in (*spec.key, spec.at):
+        rows = rows.filter(pc.is_valid(rows[name]))
+    at = microseconds(rows[spec.at])
+    if spec.known_at:
+        at = np.maximum(at, microseconds(rows[spec.known_at]))
+    timed = rows.select(spec.key).append_column("first", pa.array(at))
+    keys = timed.group_by(list(spec.key), use_threads=False).aggregate([("first", "min")])
+    return keys.select(spec.key), np.asarray(keys["first_min"].to_numpy()), at
 
 
 def _moments(at: Ints, every: int) -> Ints:

@@ -1,0 +1,140 @@
+"""The partitions of one version of a table: what lies in each, and which time each one spans."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from bowerbird.core.errors import UserError
+from bowerbird.core.refs import Ref
+from bowerbird.core.targets import WHOLE, Read, fields_of
+from bowerbird.lake import snapshots
+from bowerbird.lake.catalog import Lake, identifier
+from bowerbird.lake.read import plan
+from bowerbird.lake.specs import (
+    Bucket,
+    Day,
+    Hour,
+    Identity,
+    Month,
+    Transform,
+    Truncate,
+    Year,
+)
+
+if TYPE_CHECKING:
+    from pyiceberg.table import Table as IcebergTable
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_TIMED = {Hour: "%Y-%m-%d-%H", Day: "%Y-%m-%d", Month: "%Y-%m", Year: "%Y"}
+
+
+class Size(msgspec.Struct, frozen=True):
+    """What lies in a partition."""
+
+    rows: int = 0
+    bytes: int = 0
+    files: int = 0
+
+
+def sizes(lake: Lake, ref: Ref | str, version: str | None = None) -> dict[str, Size]:
+    """cell -> what lies in it, in the order of their names. No data file is opened."""
+    found = plan(lake, ref, version)
+    made: dict[str, Size] = {}
+    for task in found.tasks:
+        cell = snapshots.part_of(found.table.metadata, task.file)
+        was = made.get(cell, Size())
+        made[cell] = Size(
+            was.rows + task.file.record_count,
+            was.bytes + task.file.file_size_in_bytes,
+            was.files + 1,
+        )
+    return dict(sorted(made.items()))
+
+
+def split_of(lake: Lake, ref: Ref | str) -> dict[str, Transform]:
+    """How a table is partitioned now: a field, as cells name it -> its transform."""
+    return split(lake.load(ref))
+
+
+def split(table: IcebergTable) -> dict[str, Transform]:
+    schema, found = table.schema(), {}
+    for field in table.spec().fields:
+        column = str(schema.find_column_name(field.source_id))
+        found[field.name] = _transform(identifier(".".join(table.name())), column, field.transform)
+    return found
+
+
+def _transform(name: str, column: str, told: object) -> Transform:
+    text = str(told)
+    for kind in (Hour, Day, Month, Year, Identity):
+        if text == kind.__name__.lower():
+            return kind(column)
+    for sized in (Bucket, Truncate):
+        if text.startswith(f"{sized.__name__.lower()}["):
+            return sized(column, int(text.partition("[")[2].rstrip("]")))
+    raise UserError(
+        f"{name} is partitioned by {text} of {column}, which is not known here",
+        expected="bucket, hour, day, month, year, truncate or the column itself",
+    )
+
+
+def span(cell: str, by: Mapping[str, Transform], column: str) -> tuple[int, int] | None:
+    """The time `[start, end)` of `column` (microseconds) that a cell spans; None: any."""
+    has = fields_of(cell) or {}
+    for field, transform in by.items():
+        form = _TIMED.get(type(transform))
+        if form and transform.column == column and field in has and has[field] != "null":
+            start = datetime.strptime(has[field], form).replace(tzinfo=UTC)
+            return _micros(start), _micros(_next(transform, start))
+    return None
+
+
+def _next(transform: Transform, start: datetime) -> datetime:
+    if isinstance(transform, Year):
+        return start.replace(year=start.year + 1)
+    if isinstance(transform, Month):
+        return (start + timedelta(days=32)).replace(day=1)
+    return start + (timedelta(days=1) if isinstance(transform, Day) else timedelta(hours=1))
+
+
+def _micros(moment: datetime) -> int:
+    return (moment - EPOCH) // timedelta(microseconds=1)
+
+
+def shared(one: Mapping[str, Transform], other: Mapping[str, Transform]) -> tuple[str, ...]:
+    """The fields by which two tables are split alike: equal keys lie in cells of equal value."""
+    return tuple(
+        field
+        for field, transform in one.items()
+        if isinstance(transform, (Bucket, Identity)) and other.get(field) == transform
+    )
+
+
+def data_of(
+    now: Read,
+    by: Mapping[str, Transform],
+    fields: Mapping[str, str],
+    column: str = "",
+    between: tuple[int | None, int | None] = (None, None),
+) -> str:
+    """The data version of a part of a target: of all its cells that may hold such rows.
+
+    fields: values of partition fields. column, between: rows of a time in `[start, end)`.
+    """
+    start, end = between
+    versions: set[str] = set()
+    for cell, state in now.cells.items():
+        has = fields_of(cell)
+        if has is None or any(has.get(field, value) != value for field, value in fields.items()):
+            continue
+        spans = span(cell, by, column) if column and cell != WHOLE else None
+        if spans is not None and (
+            (end is not None and spans[0] >= end) or (start is not None and spans[1] <= start)
+        ):
+            continue
+        versions.add(state.data)
+    return ",".join(sorted(versions)) or (now.pinned or "")
