@@ -8,14 +8,16 @@ source in PostgreSQL and a view without entities (their ``infra`` is taken out).
 from __future__ import annotations
 
 import importlib
+import math
 import os
 import shutil
 import subprocess
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import ModuleType
 
+import msgspec
 import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
@@ -27,6 +29,7 @@ from bowerbird.core.errors import UserError
 from bowerbird.core.functions import function_tree
 from bowerbird.core.specs import Spec
 from bowerbird.data.features.columns import Last
+from bowerbird.data.features.compute import compute
 from bowerbird.data.features.interop.feast import from_feast, translated
 from bowerbird.data.features.interop.files import from_files, look, read_files
 from bowerbird.data.features.interop.module import Imported, column_name, spec_name
@@ -411,3 +414,68 @@ def test_a_repository_that_feast_makes_is_imported(tmp_path: Path) -> None:
     made = from_feast(folder, "rides")
     specs_of(made, tmp_path)
     assert rows_of(made, "driver_hourly_stats_source").num_rows > 1000
+
+
+HISTORY = """
+import sys
+from datetime import datetime, UTC
+
+import pandas as pd
+from feast import FeatureStore
+
+asked = pd.read_parquet("asked.parquet")
+names = ["conv_rate", "acc_rate", "avg_daily_trips"]
+found = FeatureStore(".").get_historical_features(
+    asked, [f"driver_hourly_stats:{name}" for name in names]
+).to_df()
+found.to_parquet("found.parquet")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("feast") is None, reason="Feast is not installed here")
+def test_an_imported_group_gives_what_feast_gives(tmp_path: Path) -> None:
+    words = ["feast", "init", "rides"]
+    subprocess.run(words, cwd=tmp_path, check=True, capture_output=True)
+    folder = tmp_path / "rides" / "feature_repo"
+    subprocess.run(["feast", "apply"], cwd=folder, check=True, capture_output=True)
+    stats = pq.read_table(folder / "data" / "driver_stats.parquet")
+    times = stats["event_timestamp"].cast(AT, safe=False).to_pylist()
+    drivers = stats["driver_id"].to_pylist()
+    # Half an hour beside the rows' own times: at a time itself, Feast takes the row and we do not.
+    asked = pa.table(
+        {
+            "driver_id": [*drivers[::20], 9, drivers[0]],
+            "at": pa.array(
+                [
+                    *(at + timedelta(minutes=30) for at in times[::20]),
+                    times[0],
+                    max(times) + timedelta(days=3),
+                ],
+                AT,
+            ),
+        }
+    )
+    moments = asked["at"].cast(pa.timestamp("ns", "UTC"))
+    pq.write_table(
+        asked.rename_columns(["driver_id", "event_timestamp"])
+        .set_column(1, "event_timestamp", moments)
+        .append_column("row", pa.array(range(len(asked)))),
+        folder / "asked.parquet",
+    )
+    python = str(Path(shutil.which("feast") or "").parent / "python")
+    subprocess.run([python, "-c", HISTORY], cwd=folder, check=True, capture_output=True)
+    # Feast 0.67 leaves out what is asked of a key whose rows are all older than the time to live.
+    theirs = {row["row"]: row for row in pq.read_table(folder / "found.parquet").to_pylist()}
+
+    made = from_feast(folder, "rides")
+    group = specs_of(made, tmp_path)["feature_group:rides/driver_hourly_stats"]
+    assert isinstance(group, FeatureGroup)
+    rows = rows_of(made, "driver_hourly_stats_source")
+    ours = compute(msgspec.structs.replace(group, known_at=""), rows, asked)
+    for name in ("conv_rate", "acc_rate", "avg_daily_trips"):
+        given = [theirs.get(row, {}).get(name) for row in range(len(asked))]
+        wanted = [None if one is None or math.isnan(one) else one for one in given]
+        assert ours[name].to_pylist() == pytest.approx(wanted)
+    assert set(range(len(asked))) - set(theirs) <= {len(asked) - 1}
+    assert ours["conv_rate"].null_count < len(asked) / 2

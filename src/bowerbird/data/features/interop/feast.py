@@ -313,6 +313,11 @@ def _group(
         notes.append(f"{view.name}: no feature is left, so it is left out")
     if view.stream_source is not None:
         notes.append(f"{view.name}: what is pushed to it is left out; its batch source is read")
+    if source.created_timestamp_column:
+        notes.append(
+            f"{view.name}: a row counts once it was known ({source.created_timestamp_column}); "
+            "Feast only breaks ties by that: leave out known_at= to do as it does"
+        )
     if view.owner:
         notes.append(f"{view.name}: owned by {view.owner}; write owner='user:…' or 'team:…'")
     group = GroupText(
