@@ -189,24 +189,26 @@ def make_plan(
     steps: list[Step] = []
     notes: dict[Note, None] = {}
     makers: dict[str, list[str]] = {}
-    unmade: set[str] = set()
+    unmade: dict[str, bool] = {}  # ref -> whether a later plan makes it
     batches: dict[str, _Batch] = {}
     for want in ordered(wants):
         lacking = [ref for ref in want.reads if ref in unmade]
         now = present.get(want.target, Read())
         inputs = {ref: _input(ref, makers, present) for ref in want.reads}
-        unknown = [ref for ref in want.data if ref in makers]
+        verdict: str | Note
         if lacking:
-            verdict: str | Note = Note(want.target, f"not made: {lacking[0]} is not there to read")
-        elif unknown:
-            text = f"planned once {unknown[0]} is made: which parts of it change is not known yet"
+            verdict = _not_there(want, lacking[0], later=unmade[lacking[0]])
+        elif later := next((ref for ref in want.data if ref in makers), ""):
+            text = f"planned once {later} is made: which parts of it change is not known yet"
             verdict = Note(want.target, text, "bowerbird apply", later=True)
+        elif empty := next((ref for ref, data in want.data.items() if not data), ""):
+            verdict = _not_there(want, empty, later=False)
         else:
             verdict = _verdict(want, now, inputs, trees, allowed)
         if isinstance(verdict, Note):
             notes[verdict] = None
             if now.version is None:
-                unmade.add(want.target)
+                unmade[want.target] = verdict.later
         elif verdict and want.data:
             what = digest([want.target, want.kind, want.definition])
             if what not in batches or len(batches[what].wants) >= want.together:
@@ -230,6 +232,10 @@ def make_plan(
             fix = f"bowerbird apply --drop {ref}"
             notes[Note(ref, "no spec declares it any more; it is kept", fix)] = None
     return Plan(steps=tuple(steps), notes=tuple(notes), wants=_wants(wants, allowed))
+
+
+def _not_there(want: Want, ref: str, *, later: bool) -> Note:
+    return Note(want.target, f"not made: {ref} is not there to read", later=later)
 
 
 class _Batch(NamedTuple):

@@ -8,12 +8,21 @@ FEATURES = Room(
     specs={
         "FeatureGroup": "bowerbird.data.features.specs:FeatureGroup",
         "Backfill": "bowerbird.data.features.specs:Backfill",
+        "Promotion": "bowerbird.data.features.specs:Promotion",
     },
-    wants={"FeatureGroup": "bowerbird.data.features.specs:wants"},
-    cells={"Backfill": "bowerbird.data.features.backfill:cells"},
+    wants={
+        "FeatureGroup": "bowerbird.data.features.specs:wants",
+        "Promotion": "bowerbird.data.features.check:wants",
+    },
+    cells={
+        "Backfill": "bowerbird.data.features.backfill:cells",
+        "Promotion": "bowerbird.data.features.promote:cells",
+    },
     steps={
         "features.fill": "bowerbird.data.features.fill:FILL",
         "features.stage": "bowerbird.data.features.backfill:STAGE",
+        "features.promote": "bowerbird.data.features.promote:PROMOTE",
+        "features.check": "bowerbird.data.features.check:CHECK",
     },
     standing="first",
 )

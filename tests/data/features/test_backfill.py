@@ -82,6 +82,7 @@ def test_a_new_day_costs_a_day(tmp_path: Path) -> None:
     assert right(shop)
 
 
+@pytest.mark.slow
 def test_late_events_restate_the_days_that_can_see_them_and_no_other(tmp_path: Path) -> None:
     shop = stocked(tmp_path, DAYS)
     apply(shop)
@@ -94,6 +95,7 @@ def test_late_events_restate_the_days_that_can_see_them_and_no_other(tmp_path: P
     assert right(shop)
 
 
+@pytest.mark.slow
 def test_a_definition_that_changes_makes_every_cell_stale_and_says_which_field(
     tmp_path: Path,
 ) -> None:
@@ -106,6 +108,7 @@ def test_a_definition_that_changes_makes_every_cell_stale_and_says_which_field(
     assert right(shop)
 
 
+@pytest.mark.slow
 def test_only_the_dates_that_are_asked_for_are_staged(tmp_path: Path) -> None:
     some = SPECS.replace("cells_a_commit=5", 'since="1970-01-25", until="1970-01-27"')
     shop = stocked(tmp_path, DAYS, some)
@@ -134,6 +137,7 @@ def cut_off(shop: Workspace) -> RunRecord:
     return run
 
 
+@pytest.mark.slow
 def test_a_run_that_was_cut_off_goes_on_where_it_was(tmp_path: Path) -> None:
     shop = stocked(tmp_path, DAYS)
     run = cut_off(shop)
@@ -145,6 +149,7 @@ def test_a_run_that_was_cut_off_goes_on_where_it_was(tmp_path: Path) -> None:
     assert right(again)
 
 
+@pytest.mark.slow
 def test_a_definition_that_changes_in_the_middle_is_not_mixed_with_the_old_one(
     tmp_path: Path,
 ) -> None:
@@ -157,6 +162,7 @@ def test_a_definition_that_changes_in_the_middle_is_not_mixed_with_the_old_one(
     assert right(changed)
 
 
+@pytest.mark.slow
 def test_rows_whose_id_is_not_their_own_are_refused_with_an_example(tmp_path: Path) -> None:
     shop = stocked(tmp_path, range(20, 22), SPECS.replace('id=("row_id",)', 'id=("user",)'))
     run = shop.apply(shop.plan())
@@ -167,6 +173,7 @@ def test_rows_whose_id_is_not_their_own_are_refused_with_an_example(tmp_path: Pa
     assert "backfill:shop/spend: id" in error
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
@@ -200,6 +207,7 @@ def test_a_group_that_reads_the_future_is_not_staged(tmp_path: Path) -> None:
     assert not Lake(shop.home).find(STAGED)
 
 
+@pytest.mark.slow
 def test_rows_before_the_moment_of_their_features_are_refused(tmp_path: Path) -> None:
     latest = 'cells_a_commit=5, alignment=Latest("2020-01-01T00:00:00Z")'
     shop = stocked(tmp_path, DAYS, SPECS.replace("cells_a_commit=5", latest))

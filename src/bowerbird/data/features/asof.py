@@ -140,7 +140,7 @@ class _Lookup:
             case Sum(name, over):
                 return self.of(name)._sum(name, over)
             case Mean(name, over):
-                return _over(self.value(Sum(name, over)), self.value(Count(over, name)))
+                return quotient(self.value(Sum(name, over)), self.value(Count(over, name)))
             case Min(name, over) | Max(name, over):
                 return self.of(name)._extreme(name, over, least=isinstance(column, Min))
             case Distinct(name, over, _):
@@ -165,7 +165,7 @@ class _Lookup:
                 having = self if name is None else self.of(name)
                 return having._decayed(half_life, name)
             case Ratio(numerator, denominator):
-                return _over(self.value(numerator), self.value(denominator))
+                return quotient(self.value(numerator), self.value(denominator))
             case By(inner, name):
                 return self._by(inner, name)
         raise TypeError(f"no column: {column!r}")
@@ -201,7 +201,7 @@ class _Lookup:
 
     def _interval(self) -> Found:
         gaps = np.maximum(self.value(Occasions()).values - 1, 0)
-        return _over(
+        return quotient(
             Found(self._days(self.first).values - self._days(self.end - 1).values), Found(gaps)
         )
 
@@ -230,7 +230,7 @@ class _Lookup:
         )
 
 
-def _over(numerator: Found, denominator: Found) -> Found:
+def quotient(numerator: Found, denominator: Found) -> Found:
     above, below = numerator.floats(), denominator.floats()
     missing = (below == 0) | np.isnan(above) | np.isnan(below)
     quotient = np.divide(above, below, out=np.full(len(above), np.nan), where=~missing)

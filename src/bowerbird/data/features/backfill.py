@@ -86,7 +86,8 @@ def groups_of(spec: Backfill, specs: Mapping[str, Spec]) -> list[FeatureGroup]:
     for n, name in enumerate(names):
         if name in names[:n]:
             raise RefError(
-                f"{spec.ref}: two groups are named {name!r}, so their columns would be named alike",
+                f"two groups are named {name!r}, so their columns would be named alike",
+                where="features",
                 expected="groups of different names",
             )
     return groups
@@ -106,7 +107,7 @@ def _within(spec: Backfill, span: tuple[int, int] | None) -> bool:
         if spec.since or spec.until:
             raise UserError(
                 f"{spec.rows} is not partitioned by the time {spec.at!r}",
-                where=f"{spec.ref}: since, until",
+                where="since, until",
                 expected="a table with day(…), month(…) of it among its partition fields",
             )
         return True
@@ -194,8 +195,8 @@ class Staging(msgspec.Struct, frozen=True):
 
 
 def _tasks(work: Work) -> Iterable[Task]:
-    spec = _decoded(work.step.spec, Backfill)
-    groups = tuple(_decoded(work.step.others[ref], FeatureGroup) for ref in spec.features)
+    spec = decoded(work.step.spec, Backfill)
+    groups = tuple(decoded(work.step.others[ref], FeatureGroup) for ref in spec.features)
     inputs = {ref: now.version for ref, now in work.inputs.items()}
     lake = Lake(work.home)
     wanted = tuple(work.step.cells) or (work.step.cell,)
@@ -203,7 +204,7 @@ def _tasks(work: Work) -> Iterable[Task]:
     whole = Staging(spec, groups, dict(inputs), wanted, layout, work.files)
     sizes = parts.sizes(lake, spec.rows, inputs[spec.rows])
     by = parts.split_of(lake, spec.rows)
-    for n, some in enumerate(_divided(wanted, sizes, by, spec.at)):
+    for n, some in enumerate(divided(wanted, sizes, by, spec.at)):
         one = msgspec.structs.replace(whole, cells=some)
         key = some[0] if len(some) == 1 else f"{some[0]} and {len(some) - 1} more"
         yield Task(
@@ -214,7 +215,8 @@ def _tasks(work: Work) -> Iterable[Task]:
         )
 
 
-def _decoded(envelope: dict[str, Any], kind: type[Any]) -> Any:
+def decoded(envelope: dict[str, Any], kind: type[Any]) -> Any:
+    """The spec in a step."""
     return codec.decode(envelope, {kind.__name__: kind})
 
 
@@ -252,7 +254,7 @@ def column_name(group: FeatureGroup, column: str) -> str:
     return f"{group.ref.name}__{column}"
 
 
-def _divided(
+def divided(
     cells: Sequence[str],
     sizes: Mapping[str, parts.Size],
     by: Mapping[str, Transform],

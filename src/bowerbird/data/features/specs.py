@@ -13,6 +13,8 @@ from bowerbird.core.specs import Spec
 from bowerbird.data.features.alignment import Alignment, PointInTime, moment_of
 from bowerbird.data.features.alignment import problem_of as alignment_problem
 from bowerbird.data.features.columns import Column, duration, problem_of
+from bowerbird.data.features.gates import DEFAULT, Gate
+from bowerbird.data.features.gates import check as check_gates
 from bowerbird.data.making import want
 from bowerbird.lake.types import TypeTextError, parse
 
@@ -165,6 +167,37 @@ class Backfill(Spec, frozen=True, kw_only=True, omit_defaults=True, forbid_unkno
 
     def _wrong(self, field: str, problem: str, expected: str) -> SpecError:
         return SpecError(problem, where=f"{self.ref}: {field}", expected=expected)
+
+
+class Promotion(Spec, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """Staged features joined to rows and put into a training table: all partitions in one commit.
+
+    into: ref of the training table, declared without a source and partitioned as the rows are. Each
+      of its columns is one of the rows, or a staged one (``group__column``): what it does not name
+      is not promoted.
+    rows: ref of the table of rows. staged: refs of backfills of these rows.
+    gates: what the staged columns must show before the commit; after it they are judged once more
+      against what was live, with checks: ``module:name`` of functions of the promoted rows (an
+      Arrow table, a partition at a time) that return what is wrong, or nothing. What fails then is
+      rolled back by itself.
+    """
+
+    into: str
+    rows: str
+    staged: tuple[str, ...]
+    gates: tuple[Gate, ...] = DEFAULT
+    checks: tuple[str, ...] = ()
+
+    def refs(self) -> dict[str, str]:
+        staged = {f"staged[{n}]": ref for n, ref in enumerate(self.staged)}
+        return {"into": self.into, "rows": self.rows} | staged
+
+    def check(self) -> None:
+        if not self.staged:
+            raise SpecError(
+                "nothing staged is named", where=f"{self.ref}: staged", expected="backfills"
+            )
+        check_gates(self.gates, where=f"{self.ref}: gates")
 
 
 def calls_of(group: FeatureGroup) -> tuple[str, ...]:

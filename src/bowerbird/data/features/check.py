@@ -1,0 +1,203 @@
+"""After a promotion: judged once more as it is live, kept as a release, rolled back if it fails.
+
+The release of a promotion holds the statistics of every partition of the training table, so two
+versions can be compared without reading either. It is made by a step that comes after the
+promotion's commit; where a check fails, that step puts the partitions back (no byte is written)
+and ends as failed. What was rolled back is held until its definition changes or it is released.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from bowerbird.core import functions
+from bowerbird.core.clock import SystemClock
+from bowerbird.core.errors import RefError, UserError
+from bowerbird.core.faults import point
+from bowerbird.core.inside import tell
+from bowerbird.core.meaning import digest
+from bowerbird.core.plans import Want
+from bowerbird.core.specs import Spec, of_kind
+from bowerbird.core.steps import Home
+from bowerbird.core.targets import Entry, LogTarget, Token, Version
+from bowerbird.data.features.backfill import groups_of
+from bowerbird.data.features.gates import Facts, Gate, RowCount, failures, judge
+from bowerbird.data.features.promote import promotion_want, staged_columns, summarised
+from bowerbird.data.features.specs import Backfill, FeatureGroup, Promotion
+from bowerbird.data.features.statistics import (
+    Statistics,
+    decode,
+    encode,
+    merged_columns,
+    summarise,
+)
+from bowerbird.data.making import Job, Made, makes_release, want
+from bowerbird.lake import Lake, Table, TableLog, parts, read, rollback
+from bowerbird.workspace.releases import open_log
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pyarrow as pa
+
+FILE = "statistics.msgpack"
+
+CHECK = makes_release("bowerbird.data.features.check:check")
+
+
+def wants(spec: Promotion, specs: Mapping[str, Spec]) -> tuple[Want, ...]:
+    """The verdict on what is live; what is promoted is wanted partition by partition, apart."""
+    into = of_kind(specs, spec.into, Table)
+    staged = [of_kind(specs, ref, Backfill) for ref in spec.staged]
+    uses: list[Spec] = [
+        into,
+        *staged,
+        *(group for one in staged for group in groups_of(one, specs)),
+    ]
+    return (want(spec, "features.check", reads=(spec.into,), uses=uses, calls=spec.checks),)
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """The statistics of one partition. data: the data version that they are of."""
+
+    data: str
+    statistics: bytes
+
+
+def check(job: Job) -> Made:
+    """In a worker: summarise what changed, judge it, and put it back if it fails."""
+    spec, lake, specs = job.spec(Promotion), Lake(job.home), _specs(job)
+    staged = [of_kind(specs, ref, Backfill) for ref in spec.staged]
+    found = staged_columns(of_kind(specs, spec.into, Table), staged, specs)
+    columns = tuple(name for names in found.values() for name in names)
+    version = job.inputs[spec.into].version
+    history = TableLog(lake, spec.into).load()
+    entry, before = _commit(history.entries, version)
+    before_kept = _last(job.home, job.ref)
+    after = _statistics(lake, spec, columns, version, before_kept)
+    changed = sorted(c for c in after if c not in before_kept or before_kept[c] != after[c])
+    wrong = [*_judged(spec.gates, after, before_kept, changed)]
+    wrong += _by_functions(lake, spec, version, changed)
+    if wrong:
+        back = _roll_back(job, spec, entry, before)
+        lines = "\n  ".join(wrong)
+        raise UserError(
+            f"what was promoted is not as it must be\n  {lines}\n{back}",
+            where=str(spec.ref),
+            expected="checks that find nothing",
+            fix=f"bowerbird apply --release {spec.into}, once it is mended",
+        )
+    Path(job.folder, FILE).write_bytes(msgspec.msgpack.encode(after))
+    note = {"version": version, "partitions": len(after), "changed": len(changed)}
+    return Made(note=note, results={"partitions": len(after), "changed": len(changed)})
+
+
+def _specs(job: Job) -> dict[str, Spec]:
+    """All that a job was given, by ref."""
+    kinds: tuple[type[Spec], ...] = (Promotion, Backfill, FeatureGroup, Table)
+    named = {kind.__name__: kind for kind in kinds}
+    return {ref: job.spec(named[one["kind"]], ref) for ref, one in job.envelopes.items()}
+
+
+def _commit(
+    entries: tuple[Entry, ...], version: Version | None
+) -> tuple[Entry | None, Version | None]:
+    """The commit of a version, and the version before it."""
+    for place, entry in enumerate(entries):
+        if entry.version == version:
+            older = entries[place + 1].version if place + 1 < len(entries) else None
+            return entry, older
+    return None, None
+
+
+def kept(home: Home, ref: str, version: Version | None = None) -> dict[str, Kept]:
+    """Partition -> its statistics, of the live release of a promotion or of another one.
+
+    Raises `RefError` where there is none.
+    """
+    files = open_log(home, ref).pinned(version).files
+    return msgspec.msgpack.decode(files.path(FILE).read_bytes(), type=dict[str, Kept])
+
+
+def statistics_of(found: Mapping[str, Kept]) -> dict[str, dict[str, Statistics]]:
+    """Partition -> column -> statistics."""
+    return {cell: decode(one.statistics) for cell, one in found.items()}
+
+
+def _last(home: Home, ref: str) -> dict[str, Kept]:
+    try:
+        return kept(home, ref)
+    except RefError:
+        return {}
+
+
+def _statistics(
+    lake: Lake,
+    spec: Promotion,
+    columns: tuple[str, ...],
+    version: Version | None,
+    known: Mapping[str, Kept],
+) -> dict[str, Kept]:
+    """Of every partition; those whose rows did not change are taken over."""
+    made: dict[str, Kept] = {}
+    if version is None:
+        return made
+    cells = TableLog(lake, spec.into).load().cells()
+    for cell in parts.sizes(lake, spec.into, version):
+        data = cells[cell].data if cell in cells else version
+        if cell in known and known[cell].data == data:
+            made[cell] = known[cell]
+            continue
+        rows = read(lake, spec.into, version, columns=columns, cells=[cell])
+        made[cell] = Kept(data, encode(summarise(summarised(rows))))
+    tell(f"{len(made)} partitions summarised")
+    return made
+
+
+def _judged(
+    gates: tuple[Gate, ...],
+    after: Mapping[str, Kept],
+    before: Mapping[str, Kept],
+    changed: list[str],
+) -> list[str]:
+    """What the gates say of the partitions that changed, as they are live now.
+
+    How many rows and which of them came twice was held before the commit.
+    """
+    again = [gate for gate in gates if not isinstance(gate, RowCount) and hasattr(gate, "column")]
+    now = merged_columns(decode(after[cell].statistics) for cell in changed)
+    was = merged_columns(decode(one.statistics) for one in before.values())
+    findings = failures(judge(again, now, was or None, Facts())) if now else ()
+    return [f"{one.gate} {one.column}: {one.text}" for one in findings]
+
+
+def _by_functions(
+    lake: Lake, spec: Promotion, version: Version | None, changed: list[str]
+) -> list[str]:
+    wrong = []
+    for name in spec.checks:
+        function: Callable[[pa.Table], Any] = functions.load(name)
+        for cell in changed:
+            said = function(read(lake, spec.into, version, cells=[cell]))
+            if said:
+                wrong.append(f"{name} of {cell}: {said}")
+    return wrong
+
+
+def _roll_back(job: Job, spec: Promotion, entry: Entry | None, before: Version | None) -> str:
+    """Put the partitions of the commit back to the version before. Once, whoever does it again."""
+    if entry is None or before is None:
+        return "there is no earlier version to go back to"
+    lake = Lake(job.home)
+    held = digest(promotion_want(spec, _specs(job)).definition)
+    cells = tuple(sorted(cell for cell in entry.changed if not cell.startswith("#")))
+    token = Token(f"{entry.token}/checked")
+    target = LogTarget(TableLog(lake, spec.into), SystemClock())
+    point("features.check.rollback")
+    change = rollback(lake, spec.into, before, "a1", cells, dict.fromkeys(cells, held))
+    target.commit(token, entry.version, change)
+    return f"rolled back to version {before}: {len(cells)} partitions, no byte written"

@@ -1,0 +1,468 @@
+"""Tiles: what a key's events of an hour, a day or a month come to, so that windows can be added up.
+
+A window of ninety days is made of two months and some thirty days; a new day is one more tile.
+Tiles keep what can be merged: counts, sums, least and greatest values, last values, distinct values
+(or a sketch of them). They are computed by the very code that computes columns, from the events of
+their time alone, and folded by it too: whole numbers come out bit for bit as from the events,
+fractions to the rounding of sums in another order.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import numpy as np
+
+from bowerbird.data.features import asof, events
+from bowerbird.data.features.asof import Found
+from bowerbird.data.features.columns import (
+    DAY,
+    Age,
+    By,
+    Column,
+    Count,
+    Decayed,
+    Distinct,
+    First,
+    Interval,
+    Last,
+    Max,
+    Mean,
+    Min,
+    Occasions,
+    Ratio,
+    Since,
+    Sum,
+    duration,
+    walk,
+)
+from bowerbird.lake.parts import EPOCH
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from bowerbird.data.features.timeline import Ints, Timeline
+
+HOUR: Final = DAY // 24
+
+TIME = "\0time"
+"""The moment from which an event counts, among a tile's events."""
+END = "end"
+"""A tile's end, among its columns."""
+ROW = "\0row"
+"""A tile's place, where it is asked which tiles a window has."""
+
+
+class Grain(StrEnum):
+    HOUR = "hour"
+    DAY = "day"
+    MONTH = "month"
+
+
+class Span(NamedTuple):
+    """The time `[start, end)` of a tile, in microseconds."""
+
+    grain: Grain
+    start: int
+    end: int
+
+
+# -- which tiles -----------------------------------------------------------------------------------
+
+
+def grain_of(columns: Mapping[str, Column], every: str) -> Grain | None:
+    """The coarsest grain whose tiles make up every window at every moment; None: there is none."""
+    lengths = [duration(every)]
+    for column in columns.values():
+        for part in walk(column):
+            if isinstance(part, By):
+                return None
+            if over := getattr(part, "over", None):
+                lengths.append(duration(over))
+    if all(length % DAY == 0 for length in lengths):
+        return Grain.DAY
+    return Grain.HOUR if all(length % HOUR == 0 for length in lengths) else None
+
+
+def spans(grain: Grain, start: int, end: int) -> Iterator[Span]:
+    """The tiles of a grain that lie wholly in `[start, end)`."""
+    if grain is not Grain.MONTH:
+        width = DAY if grain is Grain.DAY else HOUR
+        for at in range(-(-start // width) * width, end - width + 1, width):
+            yield Span(grain, at, at + width)
+        return
+    at = _month(start)
+    at = at if at == start else _next_month(at)
+    while (after := _next_month(at)) <= end:
+        yield Span(grain, at, after)
+        at = after
+
+
+def cover(grain: Grain, start: int, end: int) -> list[Span]:
+    """The fewest tiles that make up `[start, end)`: whole months, and finer ones at both ends."""
+    months = list(spans(Grain.MONTH, start, end))
+    if not months:
+        return list(spans(grain, start, end))
+    before = spans(grain, start, months[0].start)
+    return [*before, *months, *spans(grain, months[-1].end, end)]
+
+
+def _month(at: int) -> int:
+    moment = EPOCH + timedelta(microseconds=at)
+    return _micros(moment.replace(day=1, hour=0, minute=0, second=0, microsecond=0))
+
+
+def _next_month(at: int) -> int:
+    moment = EPOCH + timedelta(microseconds=at)
+    return _micros((moment.replace(day=1) + timedelta(days=32)).replace(day=1))
+
+
+def _micros(moment: object) -> int:
+    return (moment - EPOCH) // timedelta(microseconds=1)  # type: ignore[operator, no-any-return] # a datetime
+
+
+# -- what a tile keeps -----------------------------------------------------------------------------
+
+
+def accumulators(columns: Mapping[str, Column]) -> dict[str, Column]:
+    """What tiles keep for these columns: name -> the column that it is of the tile's events.
+
+    A window says nothing of a tile, so columns that differ by their window share accumulators.
+    """
+    kept: dict[str, Column] = {"n": Count()}
+    lists: dict[str, int] = {}
+    for column in columns.values():
+        for part in walk(column):
+            match part:
+                case Occasions():
+                    kept["occasions"] = Occasions()
+                case Since() | Age() | Interval():
+                    kept["first_at"], kept["last_at"] = Min(TIME), Max(TIME)
+                    kept["occasions"] = Occasions()
+                case Count(_, str() as name):
+                    kept[f"n__{name}"] = Count(None, name)
+                case Sum(name, _):
+                    kept[f"sum__{name}"] = Sum(name)
+                case Mean(name, _):
+                    kept[f"sum__{name}"], kept[f"n__{name}"] = Sum(name), Count(None, name)
+                case Min(name, _):
+                    kept[f"min__{name}"] = Min(name)
+                case Max(name, _):
+                    kept[f"max__{name}"] = Max(name)
+                case First(name):
+                    kept[f"first__{name}"] = First(name)
+                case Last(name, n, _):
+                    lists[name] = max(lists.get(name, 1), n or 1)
+                case Distinct(name, _, None):
+                    kept[f"distinct__{name}"] = Distinct(name)
+                case Distinct(name, _, int() as size):
+                    kept[f"sketch{size}__{name}"] = Distinct(name, None, size)
+                case Decayed(half_life, field):
+                    kept[_decayed_name(half_life, field)] = Decayed(half_life, field)
+    return kept | {f"last__{name}": Last(name, n=n) for name, n in lists.items()}
+
+
+def _decayed_name(half_life: str, field: str | None) -> str:
+    return f"decayed{half_life}__{field or ''}"
+
+
+def distinct_error(sketch: int) -> float:
+    """The relative standard error of a distinct count from sketches of ``2^sketch`` slots.
+
+    HyperLogLog's 1.04 / sqrt(slots) (Flajolet et al., 2007); `datasketches` stays a little below.
+    """
+    return 1.04 / math.sqrt(2**sketch)
+
+
+def tile(
+    kept: Mapping[str, Column],
+    rows: pa.Table,
+    key: Sequence[str],
+    at: str,
+    span: Span,
+    known_at: str = "",
+) -> pa.Table:
+    """A row a key with events in a span: the key, ``start``, ``end`` and what is kept of them.
+
+    rows: the source's; those outside the span are left out here.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    for name in (*key, at, *([known_at] if known_at else [])):
+        if rows[name].null_count:
+            rows = rows.filter(pc.is_valid(rows[name]))
+    times = events.microseconds(rows[at])
+    if known_at:
+        times = np.maximum(times, events.microseconds(rows[known_at]))
+    inside = (times >= span.start) & (times < span.end)
+    rows = rows.filter(pa.array(inside)).append_column(TIME, _moments(times[inside]))
+    sets = {name: column for name, column in kept.items() if isinstance(column, Distinct)}
+    plain = {name: column for name, column in kept.items() if name not in sets}
+    ready = events.events_of(rows, key, TIME, plain)
+    asked = _keys(rows, key).append_column("at", _moments(_full(span.end, ready)))
+    found = events.values(plain, ready, asked)
+    made = {name: asked[name] for name in key}
+    made["start"] = _moments(_full(span.start, ready))
+    made[END] = _moments(_full(span.end, ready))
+    for name, column in kept.items():
+        if isinstance(column, Distinct):
+            made[name] = _sets(column, rows, key, asked)
+        else:
+            made[name] = found[name]
+    return pa.table(made)
+
+
+def _full(value: int, ready: events.Events) -> Ints:
+    return np.full(len(ready.line.keys), value, dtype=np.int64)
+
+
+def _moments(times: Ints) -> pa.Array:
+    import pyarrow as pa
+
+    return pa.array(times, pa.timestamp("us", tz="UTC"))
+
+
+def _keys(rows: pa.Table, key: Sequence[str]) -> pa.Table:
+    """The distinct keys, in order."""
+    keys = rows.select(list(key)).group_by(list(key), use_threads=False).aggregate([])
+    return keys.select(list(key)).sort_by([(name, "ascending") for name in key])
+
+
+def _sets(column: Distinct, rows: pa.Table, key: Sequence[str], asked: pa.Table) -> pa.Array:
+    """The distinct values of a field by key: a list of them, or a sketch, in the asked order."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    values = rows[column.field]
+    there = pc.is_valid(values)
+    if pa.types.is_floating(values.type):
+        there = pc.and_(there, pc.is_finite(values))
+    some = rows.filter(there).select([*key, column.field])
+    grouped = some.group_by([*key, column.field], use_threads=False).aggregate([])
+    listed = grouped.group_by(list(key), use_threads=False).aggregate([(column.field, "list")])
+    place = _beside(asked.select(list(key)), listed.select(list(key)))
+    kind = pa.list_(some.schema.field(column.field).type)
+    empty = pa.scalar([], kind)
+    found = listed[f"{column.field}_list"].cast(kind).take(pa.array(place, mask=place < 0))
+    lists = pc.coalesce(found, empty)
+    if column.sketch is None:
+        return lists
+    return pa.array([_sketched(one, column.sketch) for one in lists.to_pylist()], pa.binary())
+
+
+def _beside(asked: pa.Table, found: pa.Table) -> Ints:
+    import pyarrow as pa
+
+    left = asked.append_column("__row", pa.array(np.arange(asked.num_rows)))
+    right = found.append_column("__place", pa.array(np.arange(found.num_rows)))
+    joined = left.join(right, asked.column_names, join_type="inner")
+    place = np.full(asked.num_rows, -1, dtype=np.int64)
+    place[joined["__row"].to_numpy()] = joined["__place"].to_numpy()
+    return place
+
+
+def _sketched(values: Iterable[object], size: int) -> bytes:
+    from datasketches import hll_sketch
+
+    sketch = hll_sketch(size)
+    for value in values:
+        sketch.update(value if isinstance(value, (int, float, str)) else str(value))
+    return bytes(sketch.serialize_compact())
+
+
+# -- windows from tiles ----------------------------------------------------------------------------
+
+
+def windows_of(columns: Mapping[str, Column]) -> tuple[str | None, ...]:
+    """The windows whose tiles the columns are folded from; None: all there are."""
+    found: dict[str | None, None] = {}
+    for column in columns.values():
+        for part in walk(column):
+            if not isinstance(part, Ratio):
+                found[getattr(part, "over", None)] = None
+    return tuple(found)
+
+
+def fold(
+    columns: Mapping[str, Column],
+    tiles: Callable[[str | None], pa.Table],
+    key: Sequence[str],
+    types: Mapping[str, pa.DataType],
+    keys: pa.Table,
+    moment: int,
+) -> pa.Table:
+    """The columns of some keys at one moment, in the order of the keys.
+
+    tiles: window -> the tiles that make it up before the moment, none of which overlap.
+    types: of the source's fields.
+    """
+    import pyarrow as pa
+
+    folded = _Folded(tiles, key, keys, moment)
+    made = {}
+    for name, column in columns.items():
+        found = folded.value(column)
+        shown = events.Events(tuple(key), folded.line, (), dict(types), folded.texts(column))
+        made[name] = events.arrow(column, found, shown)
+    return pa.table(made)
+
+
+class _Window:
+    """The tiles of one window as events of their own: each counts just before its end."""
+
+    def __init__(self, tiles: pa.Table, key: Sequence[str], keys: pa.Table, moment: int) -> None:
+        ends = events.microseconds(tiles[END]) - 1
+        self.tiles = tiles.append_column(TIME, _moments(ends))
+        self._key, self._keys = key, keys
+        self._at = np.full(keys.num_rows, moment, dtype=np.int64)
+        self._places: dict[str, tuple[events.Events, Ints]] = {}
+
+    def flat(self) -> tuple[events.Events, Ints]:
+        """The tiles, with what they keep as single values."""
+        if "" not in self._places:
+            mine = (*self._key, "start", END, TIME)
+            names = [n for n in self.tiles.column_names if n not in mine and _flat(self.tiles, n)]
+            self._places[""] = self._ready(self.tiles, names)
+        return self._places[""]
+
+    def exploded(self, name: str) -> tuple[events.Events, Ints]:
+        """A column of lists as events, one a value, in the order of the tiles and of the lists."""
+        import pyarrow.compute as pc
+
+        if name not in self._places:
+            lists = self.tiles[name].combine_chunks()
+            rows = self.tiles.select([*self._key, TIME]).take(pc.list_parent_indices(lists))
+            rows = rows.append_column(name, pc.list_flatten(lists))
+            self._places[name] = self._ready(rows, [name])
+        return self._places[name]
+
+    def numbered(self) -> tuple[events.Events, Ints]:
+        """The tiles by their place in the table."""
+        import pyarrow as pa
+
+        if ROW not in self._places:
+            rows = self.tiles.append_column(ROW, pa.array(np.arange(self.tiles.num_rows)))
+            self._places[ROW] = self._ready(rows, [ROW])
+        return self._places[ROW]
+
+    def look(self, column: Column, ready: events.Events, place: Ints) -> Found:
+        return asof.find({"": column}, ready.line, place, self._at)[""]
+
+    def _ready(self, rows: pa.Table, fields: Sequence[str]) -> tuple[events.Events, Ints]:
+        asked: dict[str, Column] = {field: Count(None, field) for field in fields}
+        ready = events.events_of(rows, self._key, TIME, asked)
+        return ready, ready.find(self._keys)
+
+
+class _Folded:
+    """Each column as one of the tiles of its window."""
+
+    def __init__(
+        self,
+        tiles: Callable[[str | None], pa.Table],
+        key: Sequence[str],
+        keys: pa.Table,
+        moment: int,
+    ) -> None:
+        self._tiles, self._key, self._keys, self._moment = tiles, key, keys, moment
+        self._windows: dict[str | None, _Window] = {}
+
+    @property
+    def line(self) -> Timeline:
+        return next(iter(self._windows.values())).flat()[0].line
+
+    def window(self, over: str | None) -> _Window:
+        if over not in self._windows:
+            tiles = self._tiles(over)
+            self._windows[over] = _Window(tiles, self._key, self._keys, self._moment)
+        return self._windows[over]
+
+    def texts(self, column: Column) -> dict[str, pa.Array]:
+        """What the numbers of a field of texts stand for, in the answer of a column."""
+        match column:
+            case Last(field, _, over):
+                name = f"last__{field}"
+                found = self.window(over).exploded(name)[0].texts.get(name)
+            case First(field):
+                found = self.window(None).flat()[0].texts.get(f"first__{field}")
+            case _:
+                return {}
+        return {} if found is None else {field: found}
+
+    def value(self, column: Column) -> Found:
+        match column:
+            case Count(over, None):
+                return self._flat(over, Sum("n"))
+            case Count(over, str() as field):
+                return self._flat(over, Sum(f"n__{field}"))
+            case Occasions(over):
+                return self._flat(over, Sum("occasions"))
+            case Sum(field, over):
+                return self._flat(over, Sum(f"sum__{field}"))
+            case Mean(field, over):
+                return asof.quotient(self.value(Sum(field, over)), self.value(Count(over, field)))
+            case Min(field, over):
+                return self._flat(over, Min(f"min__{field}"))
+            case Max(field, over):
+                return self._flat(over, Max(f"max__{field}"))
+            case First(field):
+                return self._flat(None, First(f"first__{field}"))
+            case Last(field, n, over):
+                name = f"last__{field}"
+                return self.window(over).look(Last(name, n), *self.window(over).exploded(name))
+            case Distinct(field, over, None):
+                name = f"distinct__{field}"
+                return self.window(over).look(Distinct(name), *self.window(over).exploded(name))
+            case Distinct(field, over, int() as size):
+                return self._union(over, f"sketch{size}__{field}", size)
+            case Since():
+                return self._days(Max("last_at"))
+            case Age():
+                return self._days(Min("first_at"))
+            case Interval():
+                between = self.value(Age()).values - self.value(Since()).values
+                gaps = np.maximum(self.value(Occasions()).values - 1, 0)
+                return asof.quotient(Found(between), Found(gaps))
+            case Decayed(half_life, field):
+                # Kept as of the tile's end, one microsecond after the moment at which it counts.
+                found = self._flat(None, Decayed(half_life, _decayed_name(half_life, field)))
+                return Found(found.values * 2.0 ** (1 / duration(half_life)))
+            case Ratio(above, below):
+                return asof.quotient(self.value(above), self.value(below))
+        raise TypeError(f"no tiles are kept for {column!r}")
+
+    def _flat(self, over: str | None, column: Column) -> Found:
+        return self.window(over).look(column, *self.window(over).flat())
+
+    def _days(self, column: Column) -> Found:
+        found = self._flat(None, column)
+        return Found((self._moment - found.values) / DAY, found.missing)
+
+    def _union(self, over: str | None, name: str, size: int) -> Found:
+        """Sketches of each key's tiles merged."""
+        from datasketches import hll_sketch, hll_union
+
+        window = self.window(over)
+        rows = window.look(Last(ROW, n=100_000), *window.numbered())
+        assert rows.offsets is not None  # noqa: S101 - it is a list
+        sketches = window.tiles[name].to_pylist()
+        counts = np.zeros(self._keys.num_rows, dtype=np.int64)
+        for place, (start, end) in enumerate(itertools.pairwise(rows.offsets)):
+            union = hll_union(size)
+            for row in rows.values[start:end]:
+                union.update(hll_sketch.deserialize(sketches[row]))
+            counts[place] = round(union.get_estimate()) if end > start else 0
+        return Found(counts)
+
+
+def _flat(tiles: pa.Table, name: str) -> bool:
+    import pyarrow.types as at
+
+    kind = tiles.schema.field(name).type
+    return not (at.is_nested(kind) or at.is_binary(kind) or at.is_large_binary(kind))

@@ -1,0 +1,223 @@
+"""Windows folded from tiles are what they are from events."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bowerbird.data.features.columns import (
+    DAY,
+    Age,
+    By,
+    Column,
+    Count,
+    Decayed,
+    Distinct,
+    First,
+    Interval,
+    Last,
+    Max,
+    Mean,
+    Min,
+    Occasions,
+    Ratio,
+    Since,
+    Sum,
+    duration,
+)
+from bowerbird.data.features.events import events_of, values
+from bowerbird.data.features.tiles import (
+    HOUR,
+    Grain,
+    accumulators,
+    cover,
+    distinct_error,
+    fold,
+    grain_of,
+    spans,
+    tile,
+)
+from tests.data.features.test_parity import alike, event, rows_of
+
+KEY = ["user", "place"]
+WINDOWS = (None, "1d", "3d", "1w")
+
+
+def kinds(over: str | None) -> dict[str, Column]:
+    return {
+        "count": Count(over),
+        "count_of": Count(over, "amount"),
+        "occasions": Occasions(over),
+        "whole": Sum("units", over),
+        "sum": Sum("amount", over),
+        "mean": Mean("amount", over),
+        "min": Min("units", over),
+        "max": Max("amount", over),
+        "due": Max("due", over),
+        "distinct": Distinct("shop", over),
+        "distinct_amount": Distinct("amount", over),
+        "last": Last("shop", over=over),
+        "last_3": Last("units", n=3, over=over),
+        "last_2": Last("units", n=2, over=over),
+    }
+
+
+EVERY: dict[str, Column] = {
+    "first": First("shop"),
+    "since": Since(),
+    "age": Age(),
+    "interval": Interval(),
+    "decayed": Decayed("2d"),
+    "decayed_amount": Decayed("36h", field="amount"),
+    "ratio": Ratio(Sum("units", over="1d"), Count()),
+} | {f"{n}_{over or 'ever'}": c for over in WINDOWS for n, c in kinds(over).items()}
+
+
+def tiled(columns: dict[str, Column], rows: pa.Table, wanted: list[Any]) -> pa.Table:
+    kept = accumulators(columns)
+    return pa.concat_tables([tile(kept, rows, KEY, "at", span) for span in wanted])
+
+
+def within(tiles: pa.Table, moment: int) -> Callable[[str | None], pa.Table]:
+    """The tiles of each window before a moment."""
+    start = tiles["start"].cast(pa.int64()).to_numpy()
+
+    def of(over: str | None) -> pa.Table:
+        return tiles.filter(pa.array(start >= (moment - duration(over) if over else 0)))
+
+    return of
+
+
+@settings(max_examples=40)
+@given(
+    st.lists(event, max_size=30),
+    st.lists(st.tuples(st.integers(0, 2), st.sampled_from("ab")), min_size=1, max_size=5),
+    st.integers(1, 10),
+)
+def test_a_window_of_days_is_what_it_is_from_events(
+    drawn: list[tuple[Any, ...]], keys: list[tuple[int, str]], day: int
+) -> None:
+    rows = rows_of(drawn)
+    types = {field.name: field.type for field in rows.schema}
+    users, places = zip(*keys, strict=True)
+    asked = pa.table(
+        {
+            "user": pa.array(users, pa.int64()),
+            "place": pa.array(places),
+            "at": pa.array([day * DAY] * len(keys), pa.timestamp("us", "UTC")),
+        }
+    )
+    tiles = tiled(EVERY, rows, list(spans(Grain.DAY, 0, day * DAY)))
+    found = fold(EVERY, within(tiles, day * DAY), KEY, types, asked, day * DAY)
+    expected = values(EVERY, events_of(rows, KEY, "at", EVERY), asked)
+    for name in EVERY:
+        mine, theirs = found[name].to_pylist(), expected[name].to_pylist()
+        assert found.schema.field(name).type == expected.schema.field(name).type, name
+        assert all(map(alike, mine, theirs)), (name, mine, theirs)
+
+
+def test_months_and_days_make_up_a_year() -> None:
+    start = 17 * DAY + 365 * 40 * DAY
+    found = cover(Grain.DAY, start, start + 365 * DAY)
+    assert found[0].start == start
+    assert found[-1].end == start + 365 * DAY
+    assert all(one.end == other.start for one, other in itertools.pairwise(found))
+    assert len([span for span in found if span.grain is Grain.MONTH]) == 11
+    assert len(found) < 11 + 62
+
+
+@given(st.integers(0, 4000), st.integers(0, 900))
+def test_a_cover_leaves_no_gap_and_overlaps_nowhere(first: int, days: int) -> None:
+    start, end = first * DAY, (first + days) * DAY
+    edges = [start]
+    for span in cover(Grain.DAY, start, end):
+        assert span.start == edges[-1]
+        edges.append(span.end)
+    assert edges[-1] == end
+
+
+@pytest.mark.parametrize(
+    ("columns", "every", "grain"),
+    [
+        ({"n": Count("30d")}, "1d", Grain.DAY),
+        ({"n": Count("30d"), "m": Sum("x", "6h")}, "1d", Grain.HOUR),
+        ({"n": Count("30d")}, "1h", Grain.HOUR),
+        ({"n": Count("45m")}, "1d", None),
+        ({"n": By(Count("30d"), "shop")}, "1d", None),
+        ({"n": Count()}, "1w", Grain.DAY),
+    ],
+)
+def test_the_grain_is_the_coarsest_that_makes_up_every_window(
+    columns: dict[str, Column], every: str, grain: Grain | None
+) -> None:
+    assert grain_of(columns, every) == grain
+
+
+def test_windows_of_hours_are_made_of_hours() -> None:
+    columns: dict[str, Column] = {"n": Count("6h"), "s": Sum("x", "1d")}
+    random = np.random.default_rng(0)
+    rows = pa.table(
+        {
+            "user": random.integers(0, 3, 500),
+            "at": pa.array(random.integers(0, 3 * DAY, 500), pa.timestamp("us", "UTC")),
+            "x": random.integers(0, 9, 500),
+        }
+    )
+    moment = 2 * DAY + 7 * HOUR
+    asked = pa.table({"user": [0, 1, 2], "at": pa.array([moment] * 3, pa.timestamp("us", "UTC"))})
+    kept = accumulators(columns)
+    wanted = spans(Grain.HOUR, moment - DAY, moment)
+    tiles = pa.concat_tables([tile(kept, rows, ["user"], "at", span) for span in wanted])
+    types = {field.name: field.type for field in rows.schema}
+    found = fold(columns, within(tiles, moment), ["user"], types, asked, moment)
+    expected = values(columns, events_of(rows, ["user"], "at", columns), asked)
+    assert found.to_pylist() == expected.to_pylist()
+
+
+def test_sketches_count_within_the_error_that_is_stated() -> None:
+    columns: dict[str, Column] = {
+        "sketched": Distinct("item", "30d", sketch=12),
+        "exact": Distinct("item", "30d"),
+    }
+    random = np.random.default_rng(3)
+    rows = pa.table(
+        {
+            "user": random.integers(0, 20, 40_000),
+            "at": pa.array(random.integers(0, 30 * DAY, 40_000), pa.timestamp("us", "UTC")),
+            "item": random.integers(0, 3000, 40_000),
+        }
+    )
+    asked = pa.table(
+        {"user": np.arange(20), "at": pa.array([30 * DAY] * 20, pa.timestamp("us", "UTC"))}
+    )
+    kept = accumulators(columns)
+    wanted = spans(Grain.DAY, 0, 30 * DAY)
+    tiles = pa.concat_tables([tile(kept, rows, ["user"], "at", span) for span in wanted])
+    types = {field.name: field.type for field in rows.schema}
+    found = fold(columns, within(tiles, 30 * DAY), ["user"], types, asked, 30 * DAY)
+    exact, sketched = found["exact"].to_numpy(), found["sketched"].to_numpy()
+    assert (exact > 1000).all()
+    assert np.sqrt(np.mean((sketched / exact - 1) ** 2)) < 1.5 * distinct_error(12)
+
+
+def test_tiles_of_an_event_that_came_late_are_those_of_when_it_could_be_read() -> None:
+    columns: dict[str, Column] = {"n": Count("1d")}
+    rows = pa.table(
+        {
+            "user": [1],
+            "at": pa.array([DAY // 2], pa.timestamp("us", "UTC")),
+            "read_at": pa.array([3 * DAY + 5], pa.timestamp("us", "UTC")),
+        }
+    )
+    made = [
+        tile(accumulators(columns), rows, ["user"], "at", span, "read_at").num_rows
+        for span in spans(Grain.DAY, 0, 5 * DAY)
+    ]
+    assert made == [0, 0, 0, 1, 0]
