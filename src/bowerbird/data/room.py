@@ -11,15 +11,18 @@ FEATURES = Room(
         "Promotion": "bowerbird.data.features.specs:Promotion",
     },
     wants={
-        "FeatureGroup": "bowerbird.data.features.specs:wants",
+        "FeatureGroup": "bowerbird.data.features.keeping:wants",
         "Promotion": "bowerbird.data.features.check:wants",
     },
     cells={
+        "FeatureGroup": "bowerbird.data.features.keeping:cells",
         "Backfill": "bowerbird.data.features.backfill:cells",
         "Promotion": "bowerbird.data.features.promote:cells",
     },
     steps={
         "features.fill": "bowerbird.data.features.fill:FILL",
+        "features.tile": "bowerbird.data.features.keeping:TILE",
+        "features.keep": "bowerbird.data.features.keeping:KEEP",
         "features.stage": "bowerbird.data.features.backfill:STAGE",
         "features.promote": "bowerbird.data.features.promote:PROMOTE",
         "features.check": "bowerbird.data.features.check:CHECK",

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bowerbird.core.engine import Task
 from bowerbird.data.features import sql
 from bowerbird.data.features.columns import (
     MICROSECONDS,
@@ -30,8 +32,11 @@ from bowerbird.data.features.columns import (
     Since,
     Sum,
 )
+from bowerbird.data.features.compute import compute
 from bowerbird.data.features.events import events_of, values
 from bowerbird.data.features.reference import reference
+from bowerbird.data.features.specs import FeatureGroup
+from bowerbird.engines import EngineKind, open_engine
 
 HALF_DAY = MICROSECONDS["d"] // 2
 WINDOWS = (None, "1d", "36h", "4d")
@@ -210,3 +215,62 @@ def test_duckdb_gives_what_plain_loops_define(
     rows, asked = rows_of(events), asked_of(questions)
     found = sql.run(EVERY, ["user", "place"], "at", rows, asked)
     same(found, plain(EVERY, rows, asked), "duckdb")
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(event, max_size=30), st.lists(question, min_size=1, max_size=4))
+def test_a_single_request_gives_what_plain_loops_define(
+    events: list[tuple[Any, ...]], questions: list[tuple[Any, ...]]
+) -> None:
+    """Online: the events of one key, as a store holds them, and one moment."""
+    rows, group = rows_of(events), group_of(EVERY)
+    found = []
+    for one in questions:
+        own = [event for event in events if event[:2] == one[:2]]
+        found.append(compute(group, rows_of(own), asked_of([one]), "online"))
+    same(pa.concat_tables(found), plain(EVERY, rows, asked_of(questions)), "online")
+
+
+@pytest.mark.slow
+def test_ray_gives_what_plain_loops_define() -> None:
+    rows, asked = drawn(4), asked_of([(u, p, t) for u in (0, 1) for p in "ab" for t in (3, 9, 15)])
+    asked_tasks = [
+        Task(
+            f"{n}", "bowerbird.data.features.compute:compute", (group_of(EVERY), rows, some, "ray")
+        )
+        for n, some in enumerate((asked.slice(0, 5), asked.slice(5)))
+    ]
+    engine = open_engine(EngineKind.RAY, workers=2, paths=())
+    try:
+        ended = {outcome.key: outcome.result() for outcome in engine.run(asked_tasks)}
+    finally:
+        engine.close()
+    same(pa.concat_tables([ended["0"], ended["1"]]), plain(EVERY, rows, asked), "ray")
+
+
+def group_of(columns: dict[str, Column]) -> FeatureGroup:
+    return FeatureGroup("shop/all", source="table:shop/x", key=("user", "place"), columns=columns)
+
+
+def drawn(seed: int, count: int = 60) -> pa.Table:
+    """Events with a null here and there."""
+    random = np.random.default_rng(seed)
+
+    def pick(values: list[Any]) -> Any:
+        return values[random.integers(0, len(values))]
+
+    return rows_of(
+        [
+            (
+                pick([0, 1, None]),
+                pick(["a", "b"]),
+                pick([*range(15), None]),
+                pick([-3, 1, 4, None]),
+                pick([0.5, float("nan"), 2.25, None, -1.0]),
+                pick([True, False, None]),
+                pick(["x", "y", None]),
+                pick([3, 400, None]),
+            )
+            for _ in range(count)
+        ]
+    )

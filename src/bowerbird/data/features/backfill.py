@@ -236,7 +236,7 @@ def layout_of(lake: Lake, spec: Backfill, groups: Sequence[FeatureGroup]) -> Tab
             )
     schema = {name: known[name] for name in kept}
     for group in groups:
-        source = _events(lake, group, {}, None, (0, 0)).schema
+        source = events_between(lake, group, {}, None, (0, 0)).schema
         for field in output_schema(group, source):
             schema[column_name(group, field.name)] = declared_type(field.type)
     return Table(
@@ -336,10 +336,10 @@ def _seen(lake: Lake, job: Staging, group: FeatureGroup) -> pa.Table:
     if len(known) == len(spans):
         whole = min(span[0] for span in known), max(span[1] for span in known)
         between = _visible(job.spec, group, whole)
-    return _events(lake, group, job.inputs, fields, between)
+    return events_between(lake, group, job.inputs, fields, between)
 
 
-def _events(
+def events_between(
     lake: Lake,
     group: FeatureGroup,
     inputs: Mapping[str, str | None],
@@ -427,7 +427,8 @@ def _told(values: Mapping[str, Any]) -> str:
     return ", ".join(f"{name}={value}" for name, value in values.items())
 
 
-def _change(work: Work, outcomes: Sequence[Outcome]) -> Change:
+def change(work: Work, outcomes: Sequence[Outcome]) -> Change:
+    """What tasks wrote for some cells takes the place of those cells."""
     written = Written.joined([outcome.result() for outcome in outcomes])
     makes = dict(work.meanings) or {work.step.cell: work.meaning}
     return Change(
@@ -444,4 +445,4 @@ def _change(work: Work, outcomes: Sequence[Outcome]) -> Change:
     )
 
 
-STAGE = StepKind(target=TargetKind.TABLE, tasks=_tasks, change=_change, inverse="table.rollback")
+STAGE = StepKind(target=TargetKind.TABLE, tasks=_tasks, change=change, inverse="table.rollback")

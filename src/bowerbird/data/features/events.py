@@ -95,7 +95,7 @@ def events_of(
     valid: dict[str, Mask] = {}
     texts: dict[str, pa.Array] = {}
     for name in fields:
-        numbers[name], mask, values = _field(rows[name], name)
+        numbers[name], mask, values = numbers_of(rows[name], name)
         if mask is not None:
             valid[name] = mask
         if values is not None:
@@ -123,7 +123,10 @@ def values(
     if asked[at].null_count:
         place = np.where(asked[at].is_valid().to_numpy(), place, UNKNOWN)
     found = asof.find(columns, events.line, place, moments)
-    made = {name: arrow(columns[name], answer, events) for name, answer in found.items()}
+    made = {
+        name: arrow(columns[name], answer, events.types, events.texts)
+        for name, answer in found.items()
+    }
     return pa.table(made) if made else asked.select([])
 
 
@@ -147,19 +150,24 @@ def type_of(column: Column, types: Mapping[str, pa.DataType]) -> pa.DataType:
     return pa.float64()
 
 
-def arrow(column: Column, found: asof.Found, events: Events) -> pa.Array:
-    """An answer as Arrow."""
+def arrow(
+    column: Column,
+    found: asof.Found,
+    types: Mapping[str, pa.DataType],
+    texts: Mapping[str, pa.Array],
+) -> pa.Array:
+    """An answer as Arrow, of fields of these types, whose numbers stand for these texts."""
     import pyarrow as pa
 
-    kind = type_of(column, events.types)
+    kind = type_of(column, types)
     if isinstance(column, By):
-        items = _array(column.column, found, events, kind.item_type)
-        keys = _texts(column.by, found.keys, None, events, kind.key_type)
+        items = _array(column.column, found, texts, kind.item_type)
+        keys = _texts(column.by, found.keys, None, texts, kind.key_type)
         return pa.MapArray.from_arrays(_offsets(found.offsets), keys, items, type=kind)
     if found.offsets is not None:
-        values = _array(column, found, events, kind.value_type)
+        values = _array(column, found, texts, kind.value_type)
         return pa.ListArray.from_arrays(_offsets(found.offsets), values, type=kind)
-    return _array(column, found, events, kind)
+    return _array(column, found, texts, kind)
 
 
 def _offsets(offsets: Ints | None) -> pa.Array:
@@ -174,27 +182,32 @@ def _offsets(offsets: Ints | None) -> pa.Array:
     return pa.array(offsets.astype(np.int32))
 
 
-def _array(column: Column, found: asof.Found, events: Events, kind: pa.DataType) -> pa.Array:
+def _array(
+    column: Column, found: asof.Found, texts: Mapping[str, pa.Array], kind: pa.DataType
+) -> pa.Array:
     import pyarrow as pa
 
     match column:
         case Min(name, _) | Max(name, _) | First(name) | Last(name, _, _):
-            return _texts(name, found.values, found.missing, events, kind)
+            return _texts(name, found.values, found.missing, texts, kind)
     return pa.array(found.values, mask=found.missing).cast(kind)
 
 
 def _texts(
-    name: str, numbers: Numbers | None, missing: Mask | None, events: Events, kind: pa.DataType
+    name: str,
+    numbers: Numbers | None,
+    missing: Mask | None,
+    texts: Mapping[str, pa.Array],
+    kind: pa.DataType,
 ) -> pa.Array:
     """A field's values back from their numbers."""
     import pyarrow as pa
 
     array = pa.array(numbers, mask=missing)
-    if name in events.texts:
-        texts = events.texts[name]
-        if not len(texts):
+    if name in texts:
+        if not len(texts[name]):
             return pa.nulls(len(array), kind)
-        return texts.take(array).cast(kind)
+        return texts[name].take(array).cast(kind)
     if pa.types.is_temporal(kind) and kind.bit_width == 32:
         return array.cast(pa.int32()).cast(kind)
     return array.cast(kind)
@@ -258,7 +271,7 @@ def _numbered(column: pa.ChunkedArray, name: str, values: pa.Array) -> Ints:
     return np.asarray(place.to_numpy(), dtype=np.int64)
 
 
-def _field(column: pa.ChunkedArray, name: str) -> tuple[Numbers, Mask | None, pa.Array | None]:
+def numbers_of(column: pa.ChunkedArray, name: str) -> tuple[Numbers, Mask | None, pa.Array | None]:
     """A field as numbers; which events have it; and what the numbers stand for, if for texts."""
     import pyarrow as pa
     import pyarrow.types as at

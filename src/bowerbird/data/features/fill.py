@@ -1,4 +1,5 @@
-"""A feature group's table: its values at regular moments, for every key seen by then."""
+"""A feature group's table made whole: its values at regular moments, for every key of which a
+column sees an event."""
 
 from __future__ import annotations
 
@@ -8,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from bowerbird.core.inside import tell
-from bowerbird.data.features.columns import duration
+from bowerbird.data.features.columns import Count, duration, window_of
 from bowerbird.data.features.compute import compute, source_columns, with_lookup
-from bowerbird.data.features.events import microseconds
+from bowerbird.data.features.events import events_of, microseconds, values
 from bowerbird.data.features.specs import FeatureGroup
 from bowerbird.data.making import Job, makes_table
 from bowerbird.lake import Table
@@ -37,11 +38,25 @@ def fill(job: Job) -> tuple[Table, pa.Table]:
     asked = keys.take(pa.array(which)).append_column(
         "at", pa.array(moments[when]).cast(pa.timestamp("us", tz="UTC"))
     )
+    asked = _seen_lately(spec, rows, asked)
     found = compute(spec, rows, asked)
     made = pa.table(
         [*asked.columns, *found.columns], names=[*asked.column_names, *found.column_names]
     )
     return layout(spec, made.schema), made
+
+
+def _seen_lately(spec: FeatureGroup, rows: pa.Table, asked: pa.Table) -> pa.Table:
+    """Without the keys of which no column sees an event: where all have windows, these are many."""
+    import pyarrow.compute as pc
+
+    windows = [window_of(column) for column in spec.columns.values()]
+    if not windows or None in windows:
+        return asked
+    longest = max((over for over in windows if over), key=duration)
+    seen = {"n": Count(over=longest)}
+    counts = values(seen, events_of(rows, spec.key, spec.at, seen, spec.known_at), asked)
+    return asked.filter(pc.greater(counts["n"], 0))
 
 
 def layout(spec: FeatureGroup, schema: pa.Schema) -> Table:

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
-import numpy as np
 
 from bowerbird.core import inside
 from bowerbird.core.engine import Outcome, Task
@@ -21,6 +20,7 @@ from bowerbird.core.steps import Home, StepKind, TargetKind, Work
 from bowerbird.core.targets import Change, Read, fields_of
 from bowerbird.data.features.backfill import column_name, decoded, divided, groups_of
 from bowerbird.data.features.gates import Facts, Finding, failures, judge
+from bowerbird.data.features.keys import places
 from bowerbird.data.features.kinds import kinds_of
 from bowerbird.data.features.offenders import duplicates, offenders
 from bowerbird.data.features.specs import Backfill, FeatureGroup, Promotion
@@ -238,7 +238,7 @@ def join(home: Home, job: Promoting) -> Promoted:
     matched = rows.num_rows
     for ref, names in job.staged.items():
         found = read(lake, ref, job.inputs[ref], columns=[*job.id, *names], cells=job.cells)
-        place = beside(rows.select(list(job.id)), found.select(list(job.id)))
+        place = places(rows.select(list(job.id)), found.select(list(job.id)))
         matched = min(matched, int((place >= 0).sum()))
         index = pa.array(place, mask=place < 0)
         columns |= {name: found[name].take(index) for name in names}
@@ -271,28 +271,6 @@ def summarised(rows: pa.Table) -> pa.Table:
             keys = pa.ListArray.from_arrays(column.offsets, column.keys)
             rows = rows.set_column(place, field.name, keys)
     return rows
-
-
-def beside(rows: pa.Table, found: pa.Table) -> np.typing.NDArray[np.int64]:
-    """For each row the place of the one of equal id among `found`; -1 where there is none."""
-    import pyarrow as pa
-
-    if rows.num_rows == found.num_rows and rows.equals(found.cast(rows.schema)):
-        return np.arange(rows.num_rows)
-    names = rows.column_names
-    left = rows.append_column("__row", pa.array(np.arange(rows.num_rows)))
-    right = found.append_column("__place", pa.array(np.arange(found.num_rows)))
-    joined = left.join(right.cast(_alike(right.schema, rows.schema)), names, join_type="left outer")
-    place = np.full(rows.num_rows, -1, dtype=np.int64)
-    known = joined.filter(joined["__place"].is_valid())
-    place[known["__row"].to_numpy()] = known["__place"].to_numpy()
-    return place
-
-
-def _alike(one: pa.Schema, other: pa.Schema) -> pa.Schema:
-    import pyarrow as pa
-
-    return pa.schema([other.field(f.name) if f.name in other.names else f for f in one])
 
 
 def _change(work: Work, outcomes: Sequence[Outcome]) -> Change:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final, Literal
 
 import msgspec
 
 from bowerbird.core.errors import SpecError
-from bowerbird.core.plans import Want
 from bowerbird.core.specs import Spec
 from bowerbird.data.features.alignment import Alignment, PointInTime, moment_of
 from bowerbird.data.features.alignment import problem_of as alignment_problem
 from bowerbird.data.features.columns import Column, duration, problem_of
 from bowerbird.data.features.gates import DEFAULT, Gate
 from bowerbird.data.features.gates import check as check_gates
-from bowerbird.data.making import want
 from bowerbird.lake.types import TypeTextError, parse
 
 Place = Literal["local", "ray", "duckdb", "online"]
@@ -203,10 +200,3 @@ class Promotion(Spec, frozen=True, kw_only=True, omit_defaults=True, forbid_unkn
 def calls_of(group: FeatureGroup) -> tuple[str, ...]:
     """The functions whose code is part of what a group means."""
     return (group.function,) if group.function else ()
-
-
-def wants(spec: FeatureGroup, _specs: Mapping[str, Spec]) -> tuple[Want, ...]:
-    """A group that is kept wants its table; another is computed where it is asked for."""
-    if not spec.every:
-        return ()
-    return (want(spec, "features.fill", reads=spec.refs().values(), calls=calls_of(spec)),)

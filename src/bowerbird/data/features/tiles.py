@@ -41,12 +41,13 @@ from bowerbird.data.features.columns import (
     duration,
     walk,
 )
+from bowerbird.data.features.keys import distinct, places
 from bowerbird.lake.parts import EPOCH
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from bowerbird.data.features.timeline import Ints, Timeline
+    from bowerbird.data.features.timeline import Ints
 
 HOUR: Final = DAY // 24
 
@@ -205,7 +206,7 @@ def tile(
     sets = {name: column for name, column in kept.items() if isinstance(column, Distinct)}
     plain = {name: column for name, column in kept.items() if name not in sets}
     ready = events.events_of(rows, key, TIME, plain)
-    asked = _keys(rows, key).append_column("at", _moments(_full(span.end, ready)))
+    asked = distinct(rows, key).append_column("at", _moments(_full(span.end, ready)))
     found = events.values(plain, ready, asked)
     made = {name: asked[name] for name in key}
     made["start"] = _moments(_full(span.start, ready))
@@ -228,12 +229,6 @@ def _moments(times: Ints) -> pa.Array:
     return pa.array(times, pa.timestamp("us", tz="UTC"))
 
 
-def _keys(rows: pa.Table, key: Sequence[str]) -> pa.Table:
-    """The distinct keys, in order."""
-    keys = rows.select(list(key)).group_by(list(key), use_threads=False).aggregate([])
-    return keys.select(list(key)).sort_by([(name, "ascending") for name in key])
-
-
 def _sets(column: Distinct, rows: pa.Table, key: Sequence[str], asked: pa.Table) -> pa.Array:
     """The distinct values of a field by key: a list of them, or a sketch, in the asked order."""
     import pyarrow as pa
@@ -246,7 +241,7 @@ def _sets(column: Distinct, rows: pa.Table, key: Sequence[str], asked: pa.Table)
     some = rows.filter(there).select([*key, column.field])
     grouped = some.group_by([*key, column.field], use_threads=False).aggregate([])
     listed = grouped.group_by(list(key), use_threads=False).aggregate([(column.field, "list")])
-    place = _beside(asked.select(list(key)), listed.select(list(key)))
+    place = places(asked.select(list(key)), listed.select(list(key)))
     kind = pa.list_(some.schema.field(column.field).type)
     empty = pa.scalar([], kind)
     found = listed[f"{column.field}_list"].cast(kind).take(pa.array(place, mask=place < 0))
@@ -254,17 +249,6 @@ def _sets(column: Distinct, rows: pa.Table, key: Sequence[str], asked: pa.Table)
     if column.sketch is None:
         return lists
     return pa.array([_sketched(one, column.sketch) for one in lists.to_pylist()], pa.binary())
-
-
-def _beside(asked: pa.Table, found: pa.Table) -> Ints:
-    import pyarrow as pa
-
-    left = asked.append_column("__row", pa.array(np.arange(asked.num_rows)))
-    right = found.append_column("__place", pa.array(np.arange(found.num_rows)))
-    joined = left.join(right, asked.column_names, join_type="inner")
-    place = np.full(asked.num_rows, -1, dtype=np.int64)
-    place[joined["__row"].to_numpy()] = joined["__place"].to_numpy()
-    return place
 
 
 def _sketched(values: Iterable[object], size: int) -> bytes:
@@ -304,60 +288,114 @@ def fold(
     """
     import pyarrow as pa
 
-    folded = _Folded(tiles, key, keys, moment)
+    folded = _Folded(columns, tiles, key, keys.select(list(key)), moment)
     made = {}
     for name, column in columns.items():
         found = folded.value(column)
-        shown = events.Events(tuple(key), folded.line, (), dict(types), folded.texts(column))
-        made[name] = events.arrow(column, found, shown)
+        made[name] = events.arrow(column, found, types, folded.texts(column))
     return pa.table(made)
 
 
+Total = tuple[str, str]
+"""What is kept, and how it is merged over tiles: ``("sum__amount", "sum")``."""
+
+
+def totals_of(column: Column) -> dict[str | None, list[Total]]:
+    """What a column needs of the tiles of each window, of what is merged by a sum or an extreme."""
+    found: dict[str | None, list[Total]] = {}
+    for part in walk(column):
+        over = getattr(part, "over", None)
+        wanted: list[Total] = []
+        match part:
+            case Count(_, name):
+                wanted = [(f"n__{name}" if name else "n", "sum")]
+            case Occasions():
+                wanted = [("occasions", "sum")]
+            case Sum(name, _):
+                wanted = [(f"sum__{name}", "sum")]
+            case Mean(name, _):
+                wanted = [(f"sum__{name}", "sum"), (f"n__{name}", "sum")]
+            case Min(name, _):
+                wanted = [(f"min__{name}", "min")]
+            case Max(name, _):
+                wanted = [(f"max__{name}", "max")]
+            case Since() | Age() | Interval():
+                wanted = [("first_at", "min"), ("last_at", "max"), ("occasions", "sum")]
+            case Decayed(half_life, name):
+                wanted = [(_decayed_name(half_life, name), half_life)]
+        found.setdefault(over, []).extend(wanted)
+    return found
+
+
 class _Window:
-    """The tiles of one window as events of their own: each counts just before its end."""
+    """The tiles of one window, and what a key's tiles come to."""
 
     def __init__(self, tiles: pa.Table, key: Sequence[str], keys: pa.Table, moment: int) -> None:
-        ends = events.microseconds(tiles[END]) - 1
-        self.tiles = tiles.append_column(TIME, _moments(ends))
-        self._key, self._keys = key, keys
-        self._at = np.full(keys.num_rows, moment, dtype=np.int64)
-        self._places: dict[str, tuple[events.Events, Ints]] = {}
+        self.tiles = tiles.append_column(TIME, _moments(events.microseconds(tiles[END]) - 1))
+        self._key, self._keys, self._moment = list(key), keys, moment
+        self._ready: dict[str, tuple[events.Events, Ints]] = {}
+        self._totals: dict[Total, Found] = {}
 
-    def flat(self) -> tuple[events.Events, Ints]:
-        """The tiles, with what they keep as single values."""
-        if "" not in self._places:
-            mine = (*self._key, "start", END, TIME)
-            names = [n for n in self.tiles.column_names if n not in mine and _flat(self.tiles, n)]
-            self._places[""] = self._ready(self.tiles, names)
-        return self._places[""]
+    def add_up(self, wanted: Iterable[Total]) -> None:
+        """Merge what is wanted of the tiles, all of it in one pass over them."""
+        totals = list(dict.fromkeys(wanted))
+        rows = self.tiles.select([*self._key, *dict.fromkeys(name for name, _ in totals)])
+        for name, how in totals:
+            if how not in ("sum", "min", "max"):
+                rows = rows.set_column(
+                    rows.schema.get_field_index(name), name, self._weighed(name, how)
+                )
+        hows = [(name, how if how in ("min", "max") else "sum") for name, how in totals]
+        # One thread adds in one order: fractions come out the same each time.
+        grouped = rows.group_by(self._key, use_threads=False).aggregate(hows)
+        place = places(self._keys, grouped.select(self._key))
+        lacking = place < 0
+        for total, (name, how) in zip(totals, hows, strict=True):
+            numbers, mask, _ = events.numbers_of(grouped[f"{name}_{how}"], name)
+            values = (
+                numbers[np.maximum(place, 0)]
+                if len(numbers)
+                else np.zeros(len(place), numbers.dtype)
+            )
+            missing = lacking if mask is None else lacking | ~mask[np.maximum(place, 0)]
+            self._totals[total] = Found(np.where(missing, 0, values), missing)
 
-    def exploded(self, name: str) -> tuple[events.Events, Ints]:
-        """A column of lists as events, one a value, in the order of the tiles and of the lists."""
-        import pyarrow.compute as pc
-
-        if name not in self._places:
-            lists = self.tiles[name].combine_chunks()
-            rows = self.tiles.select([*self._key, TIME]).take(pc.list_parent_indices(lists))
-            rows = rows.append_column(name, pc.list_flatten(lists))
-            self._places[name] = self._ready(rows, [name])
-        return self._places[name]
-
-    def numbered(self) -> tuple[events.Events, Ints]:
-        """The tiles by their place in the table."""
+    def _weighed(self, name: str, half_life: str) -> pa.Array:
+        """Decayed sums as of the moment, from those as of the tiles' ends."""
         import pyarrow as pa
 
-        if ROW not in self._places:
-            rows = self.tiles.append_column(ROW, pa.array(np.arange(self.tiles.num_rows)))
-            self._places[ROW] = self._ready(rows, [ROW])
-        return self._places[ROW]
+        age = self._moment - events.microseconds(self.tiles[END])
+        return pa.array(self.tiles[name].to_numpy() * np.exp2(-age / duration(half_life)))
+
+    def total(self, name: str, how: str = "sum") -> Found:
+        found = self._totals[name, how]
+        return found if how in ("min", "max") else Found(found.values)
 
     def look(self, column: Column, ready: events.Events, place: Ints) -> Found:
-        return asof.find({"": column}, ready.line, place, self._at)[""]
+        at = np.full(self._keys.num_rows, self._moment, dtype=np.int64)
+        return asof.find({"": column}, ready.line, place, at)[""]
 
-    def _ready(self, rows: pa.Table, fields: Sequence[str]) -> tuple[events.Events, Ints]:
-        asked: dict[str, Column] = {field: Count(None, field) for field in fields}
-        ready = events.events_of(rows, self._key, TIME, asked)
-        return ready, ready.find(self._keys)
+    def kept(self, name: str) -> tuple[events.Events, Ints]:
+        """What the tiles keep under a name as events: each just before its tile's end; of a list,
+        one a value, in the order of the tiles and of the list."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        if name not in self._ready:
+            if name == ROW:
+                values = pa.array(np.arange(self.tiles.num_rows))
+                rows = self.tiles.select([*self._key, TIME])
+            elif pa.types.is_nested(self.tiles.schema.field(name).type):
+                lists = self.tiles[name].combine_chunks()
+                rows = self.tiles.select([*self._key, TIME]).take(pc.list_parent_indices(lists))
+                values = pc.list_flatten(lists)
+            else:
+                rows, values = self.tiles.select([*self._key, TIME]), self.tiles[name]
+            ready = events.events_of(
+                rows.append_column(name, values), self._key, TIME, {name: Count(None, name)}
+            )
+            self._ready[name] = ready, ready.find(self._keys)
+        return self._ready[name]
 
 
 class _Folded:
@@ -365,104 +403,89 @@ class _Folded:
 
     def __init__(
         self,
+        columns: Mapping[str, Column],
         tiles: Callable[[str | None], pa.Table],
         key: Sequence[str],
         keys: pa.Table,
         moment: int,
     ) -> None:
-        self._tiles, self._key, self._keys, self._moment = tiles, key, keys, moment
-        self._windows: dict[str | None, _Window] = {}
-
-    @property
-    def line(self) -> Timeline:
-        return next(iter(self._windows.values())).flat()[0].line
-
-    def window(self, over: str | None) -> _Window:
-        if over not in self._windows:
-            tiles = self._tiles(over)
-            self._windows[over] = _Window(tiles, self._key, self._keys, self._moment)
-        return self._windows[over]
+        wanted: dict[str | None, list[Total]] = {over: [] for over in windows_of(columns)}
+        for column in columns.values():
+            for over, totals in totals_of(column).items():
+                wanted[over] = wanted.get(over, []) + totals
+        self._windows = {over: _Window(tiles(over), key, keys, moment) for over in wanted}
+        for over, totals in wanted.items():
+            if totals:
+                self._windows[over].add_up(totals)
+        self._rows, self._moment = keys.num_rows, moment
 
     def texts(self, column: Column) -> dict[str, pa.Array]:
         """What the numbers of a field of texts stand for, in the answer of a column."""
         match column:
             case Last(field, _, over):
                 name = f"last__{field}"
-                found = self.window(over).exploded(name)[0].texts.get(name)
             case First(field):
-                found = self.window(None).flat()[0].texts.get(f"first__{field}")
+                name, over = f"first__{field}", None
             case _:
                 return {}
+        found = self._windows[over].kept(name)[0].texts.get(name)
         return {} if found is None else {field: found}
 
     def value(self, column: Column) -> Found:
         match column:
-            case Count(over, None):
-                return self._flat(over, Sum("n"))
-            case Count(over, str() as field):
-                return self._flat(over, Sum(f"n__{field}"))
+            case Count(over, name):
+                return self._windows[over].total(f"n__{name}" if name else "n")
             case Occasions(over):
-                return self._flat(over, Sum("occasions"))
-            case Sum(field, over):
-                return self._flat(over, Sum(f"sum__{field}"))
-            case Mean(field, over):
-                return asof.quotient(self.value(Sum(field, over)), self.value(Count(over, field)))
-            case Min(field, over):
-                return self._flat(over, Min(f"min__{field}"))
-            case Max(field, over):
-                return self._flat(over, Max(f"max__{field}"))
-            case First(field):
-                return self._flat(None, First(f"first__{field}"))
-            case Last(field, n, over):
-                name = f"last__{field}"
-                return self.window(over).look(Last(name, n), *self.window(over).exploded(name))
-            case Distinct(field, over, None):
-                name = f"distinct__{field}"
-                return self.window(over).look(Distinct(name), *self.window(over).exploded(name))
-            case Distinct(field, over, int() as size):
-                return self._union(over, f"sketch{size}__{field}", size)
+                return self._windows[over].total("occasions")
+            case Sum(name, over):
+                return self._windows[over].total(f"sum__{name}")
+            case Mean(name, over):
+                return asof.quotient(self.value(Sum(name, over)), self.value(Count(over, name)))
+            case Min(name, over):
+                return self._windows[over].total(f"min__{name}", "min")
+            case Max(name, over):
+                return self._windows[over].total(f"max__{name}", "max")
+            case First(name):
+                return self._kept(None, f"first__{name}", First(f"first__{name}"))
+            case Last(name, n, over):
+                return self._kept(over, f"last__{name}", Last(f"last__{name}", n))
+            case Distinct(name, over, None):
+                return self._kept(over, f"distinct__{name}", Distinct(f"distinct__{name}"))
+            case Distinct(name, over, int() as size):
+                return self._union(over, f"sketch{size}__{name}", size)
             case Since():
-                return self._days(Max("last_at"))
+                return self._days("last_at", "max")
             case Age():
-                return self._days(Min("first_at"))
+                return self._days("first_at", "min")
             case Interval():
                 between = self.value(Age()).values - self.value(Since()).values
                 gaps = np.maximum(self.value(Occasions()).values - 1, 0)
                 return asof.quotient(Found(between), Found(gaps))
-            case Decayed(half_life, field):
-                # Kept as of the tile's end, one microsecond after the moment at which it counts.
-                found = self._flat(None, Decayed(half_life, _decayed_name(half_life, field)))
-                return Found(found.values * 2.0 ** (1 / duration(half_life)))
+            case Decayed(half_life, name):
+                return self._windows[None].total(_decayed_name(half_life, name), half_life)
             case Ratio(above, below):
                 return asof.quotient(self.value(above), self.value(below))
         raise TypeError(f"no tiles are kept for {column!r}")
 
-    def _flat(self, over: str | None, column: Column) -> Found:
-        return self.window(over).look(column, *self.window(over).flat())
+    def _kept(self, over: str | None, name: str, column: Column) -> Found:
+        window = self._windows[over]
+        return window.look(column, *window.kept(name))
 
-    def _days(self, column: Column) -> Found:
-        found = self._flat(None, column)
+    def _days(self, name: str, how: str) -> Found:
+        found = self._windows[None].total(name, how)
         return Found((self._moment - found.values) / DAY, found.missing)
 
     def _union(self, over: str | None, name: str, size: int) -> Found:
         """Sketches of each key's tiles merged."""
         from datasketches import hll_sketch, hll_union
 
-        window = self.window(over)
-        rows = window.look(Last(ROW, n=100_000), *window.numbered())
+        rows = self._kept(over, ROW, Last(ROW, n=100_000))
         assert rows.offsets is not None  # noqa: S101 - it is a list
-        sketches = window.tiles[name].to_pylist()
-        counts = np.zeros(self._keys.num_rows, dtype=np.int64)
+        sketches = self._windows[over].tiles[name].to_pylist()
+        counts = np.zeros(self._rows, dtype=np.int64)
         for place, (start, end) in enumerate(itertools.pairwise(rows.offsets)):
             union = hll_union(size)
             for row in rows.values[start:end]:
                 union.update(hll_sketch.deserialize(sketches[row]))
             counts[place] = round(union.get_estimate()) if end > start else 0
         return Found(counts)
-
-
-def _flat(tiles: pa.Table, name: str) -> bool:
-    import pyarrow.types as at
-
-    kind = tiles.schema.field(name).type
-    return not (at.is_nested(kind) or at.is_binary(kind) or at.is_large_binary(kind))

@@ -1,0 +1,400 @@
+"""Kept groups: tiles a day (or hour, or month) of events, and values a moment, each a cell.
+
+A new day is one more tile and one more moment. Late events restate the tiles of their time, and the
+moments whose windows reach back to them. What tiles keep does not depend on windows, so a window
+that is declared anew costs its moments and no event is read.
+
+Where events do not lie by time, or a column cannot be folded from tiles, the group is computed
+whole (`fill`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+
+from bowerbird.core import inside
+from bowerbird.core.engine import Task
+from bowerbird.core.meaning import digest, tree_of
+from bowerbird.core.plans import Cost, Want
+from bowerbird.core.refs import Ref
+from bowerbird.core.specs import Spec
+from bowerbird.core.steps import Home, StepKind, TargetKind, Work
+from bowerbird.core.targets import Read
+from bowerbird.data.features import tiles
+from bowerbird.data.features.backfill import change, decoded, events_between
+from bowerbird.data.features.columns import DAY, duration
+from bowerbird.data.features.compute import output_schema
+from bowerbird.data.features.keys import distinct
+from bowerbird.data.features.specs import FeatureGroup
+from bowerbird.data.features.tiles import Grain, Span
+from bowerbird.data.making import want
+from bowerbird.lake import (
+    Day,
+    Hour,
+    Lake,
+    Table,
+    Written,
+    day,
+    hour,
+    identity,
+    parts,
+    read,
+    write,
+)
+from bowerbird.lake.schema import columns_of, declared_type
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from bowerbird.data.features.timeline import Ints, Mask
+    from bowerbird.lake.specs import Transform
+
+TOGETHER = 64
+"""Tiles, or moments, that are committed together."""
+
+LONG = 60 * DAY
+"""Windows from here on are made of months too."""
+
+
+def tiles_ref(group: FeatureGroup) -> str:
+    return str(Ref("tiles", group.ref.namespace, group.ref.name))
+
+
+def grain(group: FeatureGroup, specs: Mapping[str, Spec]) -> Grain | None:
+    """The grain of a group's tiles; None: it is computed whole."""
+    source = specs.get(group.source)
+    if not group.every or not group.columns or not isinstance(source, Table):
+        return None
+    timed = any(isinstance(one, (Day, Hour)) and one.column == group.at for one in source.partition)
+    return tiles.grain_of(group.columns, group.every) if timed else None
+
+
+def wants(spec: FeatureGroup, specs: Mapping[str, Spec]) -> tuple[Want, ...]:
+    """A kept group that cannot be folded from tiles wants its table whole."""
+    if not spec.every or grain(spec, specs) is not None:
+        return ()
+    calls = (spec.function,) if spec.function else ()
+    return (want(spec, "features.fill", reads=spec.refs().values(), calls=calls),)
+
+
+def cells(
+    home: Home, spec: FeatureGroup, specs: Mapping[str, Spec], present: Mapping[str, Read]
+) -> tuple[Want, ...]:
+    """A want a tile and a want a moment."""
+    fine = grain(spec, specs)
+    if fine is None:
+        return ()
+    reads = tuple(dict.fromkeys(spec.refs().values()))
+    tile = _tile_want(spec, fine, reads)
+    lacking = [ref for ref in reads if present.get(ref, Read()).version is None]
+    if lacking:
+        return (msgspec.structs.replace(tile, data=dict.fromkeys(lacking, "")),)
+    lake = Lake(home)
+    by = parts.split_of(lake, spec.source)
+    sizes = parts.sizes(lake, spec.source, present[spec.source].version)
+    lie = {cell: span for cell in sizes if (span := parts.span(cell, by, spec.at))}
+    if not lie:
+        return ()
+    first, last = min(s[0] for s in lie.values()), max(s[1] for s in lie.values())
+    made = [
+        _tile(tile, spec, span, sizes, lie, by, present) for span in _spans(spec, fine, first, last)
+    ]
+    there = {one.cell for one in made if one.cost.rows or spec.known_at}
+    value = want(spec, "features.keep", reads=(tiles_ref(spec),), calls=())
+    value = msgspec.structs.replace(value, together=TOGETHER)
+    moments = (
+        _moment(value, spec, fine, moment, first, there, present)
+        for moment in _moments(spec, first, last)
+    )
+    return (*(one for one in made if one.cell in there), *moments)
+
+
+def _tile_want(spec: FeatureGroup, fine: Grain, reads: tuple[str, ...]) -> Want:
+    whole = want(spec, "features.tile", reads=reads)
+    keeps = tiles.accumulators(spec.columns)
+    source = {name: tree_of(getattr(spec, name)) for name in ("source", "key", "at", "known_at")}
+    lookup = {"lookup": spec.lookup, "lookup_by": spec.lookup_by} if spec.lookup else {}
+    return msgspec.structs.replace(
+        whole,
+        target=tiles_ref(spec),
+        definition={"keeps": tree_of(keeps), **source, **lookup, "grain": fine},
+        together=TOGETHER,
+    )
+
+
+def _spans(spec: FeatureGroup, fine: Grain, first: int, last: int) -> Iterator[Span]:
+    yield from tiles.spans(fine, _floor(first), _ceil(last))
+    windows = [duration(over) for over in tiles.windows_of(spec.columns) if over]
+    if None in tiles.windows_of(spec.columns) or max(windows) >= LONG:
+        yield from tiles.spans(Grain.MONTH, _floor(first), last)
+
+
+def _floor(at: int) -> int:
+    return at // DAY * DAY
+
+
+def _ceil(at: int) -> int:
+    return -(-at // DAY) * DAY
+
+
+def _tile(
+    whole: Want,
+    spec: FeatureGroup,
+    span: Span,
+    sizes: Mapping[str, parts.Size],
+    lie: Mapping[str, tuple[int, int]],
+    by: Mapping[str, Transform],
+    present: Mapping[str, Read],
+) -> Want:
+    # An event that came late lies in an older partition.
+    start = None if spec.known_at else span.start
+    between = (start, span.end)
+    data = {spec.source: parts.data_of(present[spec.source], by, {}, spec.at, between)}
+    if spec.lookup:
+        data[spec.lookup] = present[spec.lookup].data
+    inside_it = [c for c, (a, b) in lie.items() if a < span.end and b > span.start]
+    rows = sum(sizes[cell].rows for cell in inside_it)
+    return msgspec.structs.replace(whole, cell=tile_cell(span), data=data, cost=Cost(rows=rows))
+
+
+def tile_cell(span: Span) -> str:
+    """The partition that a tile lies in."""
+    at = parts.EPOCH + timedelta(microseconds=span.start)
+    if span.grain is Grain.HOUR:
+        return f"grain={span.grain}/start_hour={at:%Y-%m-%d-%H}"
+    return f"grain={span.grain}/start_day={at:%Y-%m-%d}"
+
+
+def _moments(spec: FeatureGroup, first: int, last: int) -> range:
+    """Multiples of `every` after the first event, up to the first one after the last."""
+    every = duration(spec.every)
+    return range((first // every + 1) * every, -(-last // every) * every + 1, every)
+
+
+def _moment(
+    whole: Want,
+    spec: FeatureGroup,
+    fine: Grain,
+    moment: int,
+    first: int,
+    there: set[str],
+    present: Mapping[str, Read],
+) -> Want:
+    ref = tiles_ref(spec)
+    known = present.get(ref, Read()).cells
+    wanted = {
+        tile_cell(span)
+        for over in tiles.windows_of(spec.columns)
+        for span in window(fine, over, moment, first, there)
+    }
+    lacking = wanted - known.keys()
+    data = "" if lacking else digest(sorted({known[cell].data for cell in wanted}))
+    at = parts.EPOCH + timedelta(microseconds=moment)
+    field = "at_day" if duration(spec.every) % DAY == 0 else "at_hour"
+    cell = f"{field}={at:%Y-%m-%d}" if field == "at_day" else f"{field}={at:%Y-%m-%d-%H}"
+    return msgspec.structs.replace(whole, cell=cell, data={ref: data})
+
+
+def window(
+    fine: Grain, over: str | None, moment: int, first: int, there: Container[str]
+) -> list[Span]:
+    """The tiles of those that are there that make up a window before a moment; without a window,
+    all since the first. A month that is not over is made of its days."""
+    start = _floor(first) if over is None else max(moment - duration(over), _floor(first))
+    found: list[Span] = []
+    long = moment - start >= LONG
+    for span in tiles.cover(fine, start, moment) if long else tiles.spans(fine, start, moment):
+        if span.grain is Grain.MONTH and tile_cell(span) not in there:
+            found += tiles.spans(fine, span.start, span.end)
+        else:
+            found.append(span)
+    return [span for span in found if tile_cell(span) in there]
+
+
+# -- how they are made -----------------------------------------------------------------------------
+
+
+class Tiling(msgspec.Struct, frozen=True):
+    """One task: tiles of some spans."""
+
+    group: FeatureGroup
+    inputs: dict[str, str | None]
+    spans: tuple[Span, ...]
+    layout: Table
+    folder: str
+
+
+def _tile_tasks(work: Work) -> Iterable[Task]:
+    group: FeatureGroup = decoded(work.step.spec, FeatureGroup)
+    lake = Lake(work.home)
+    inputs: dict[str, str | None] = {ref: now.version for ref, now in work.inputs.items()}
+    layout = _tile_layout(lake, group, inputs, Grain(work.step.definition["grain"]))
+    wanted = sorted(map(span_of, work.step.cells or (work.step.cell,)))
+    for some in _chunks(wanted, 16):
+        job = Tiling(group, inputs, some, layout, work.files)
+        call = "bowerbird.data.features.keeping:tile"
+        yield Task(f"{work.step.target} {tile_cell(some[0])}", call, (work.home, job))
+
+
+def _chunks(spans: Sequence[Span], size: int) -> Iterator[tuple[Span, ...]]:
+    for start in range(0, len(spans), size):
+        yield tuple(spans[start : start + size])
+
+
+def span_of(cell: str) -> Span:
+    """The tile of a cell; the inverse of `tile_cell`."""
+    of, _, when = cell.partition("/")
+    found = Grain(of.removeprefix("grain="))
+    field = Hour("start") if found is Grain.HOUR else Day("start")
+    spanned = parts.span(when, {field.field: field}, "start")
+    assert spanned is not None  # noqa: S101 - `tile_cell` wrote it
+    if found is Grain.MONTH:
+        return next(tiles.spans(found, spanned[0], spanned[0] + 32 * DAY))
+    return Span(found, *spanned)
+
+
+def _tile_layout(
+    lake: Lake, group: FeatureGroup, inputs: Mapping[str, str | None], fine: Grain
+) -> Table:
+    empty = events_between(lake, group, inputs, None, (0, 0))
+    keeps = tiles.accumulators(group.columns)
+    made = tiles.tile(keeps, empty, group.key, group.at, Span(fine, 0, 1), group.known_at)
+    schema = {field.name: declared_type(field.type) for field in made.schema}
+    return Table(
+        group.name,
+        schema={**{name: schema[name] for name in group.key}, "grain": "string", **schema},
+        partition=(identity("grain"), hour("start") if fine is Grain.HOUR else day("start")),
+        sort=group.key,
+        owner=group.owner,
+        description=f"What {group.ref} is folded from",
+    )
+
+
+def tile(home: Home, job: Tiling, ref: str = "") -> Written:
+    """In a worker: the tiles of some spans from their events alone."""
+    import pyarrow as pa
+
+    lake, group = Lake(home), job.group
+    keeps = tiles.accumulators(group.columns)
+    made = []
+    for span in job.spans:
+        start = None if group.known_at else span.start
+        rows = events_between(lake, group, job.inputs, None, (start, span.end))
+        found = tiles.tile(keeps, rows, group.key, group.at, span, group.known_at)
+        made.append(
+            found.append_column("grain", pa.array([str(span.grain)] * found.num_rows, pa.string()))
+        )
+    inside.tell(f"{len(job.spans)} tiles")
+    rows = pa.concat_tables(made).select(list(job.layout.schema))
+    return write(lake, job.layout, rows, job.folder, ref or tiles_ref(group))
+
+
+class Keeping(msgspec.Struct, frozen=True):
+    """One task: the values of some moments. first: of the first tile that there is."""
+
+    group: FeatureGroup
+    grain: Grain
+    version: str | None
+    moments: tuple[int, ...]
+    layout: Table
+    folder: str
+
+
+def _keep_tasks(work: Work) -> Iterable[Task]:
+    group: FeatureGroup = decoded(work.step.spec, FeatureGroup)
+    lake, ref = Lake(work.home), tiles_ref(group)
+    source = events_between(lake, group, {}, None, (0, 0)).schema
+    features = output_schema(group, source)
+    known = columns_of(lake.load(ref).schema())
+    daily = duration(group.every) % DAY == 0
+    layout = Table(
+        group.name,
+        schema={name: known[name] for name in group.key}
+        | {"at": "timestamptz"}
+        | {field.name: declared_type(field.type) for field in features},
+        partition=(day("at") if daily else hour("at"),),
+        sort=group.key,
+        owner=group.owner,
+        description=group.description,
+    )
+    field = Day("at") if daily else Hour("at")
+    spans = [
+        parts.span(c, {field.field: field}, "at") for c in work.step.cells or (work.step.cell,)
+    ]
+    moments = sorted(_at(group, span) for span in spans if span)
+    fine = Grain.HOUR if "start_hour" in parts.split_of(lake, ref) else Grain.DAY
+    for start in range(0, len(moments), 8):
+        some = tuple(moments[start : start + 8])
+        job = Keeping(group, fine, work.inputs[ref].version, some, layout, work.files)
+        call = "bowerbird.data.features.keeping:keep"
+        yield Task(f"{work.step.target} {start}", call, (work.home, job))
+
+
+def _at(group: FeatureGroup, span: tuple[int, int]) -> int:
+    """The moment in a partition: the multiple of `every` that lies there."""
+    every = duration(group.every)
+    return -(-span[0] // every) * every
+
+
+def keep(home: Home, job: Keeping) -> Written:
+    """In a worker: fold the values of every key at some moments."""
+    import pyarrow as pa
+
+    lake, group, ref = Lake(home), job.group, tiles_ref(job.group)
+    there = parts.sizes(lake, ref, job.version)
+    first = min(span_of(cell).start for cell in there)
+    types = {f.name: f.type for f in events_between(lake, group, {}, None, (0, 0)).schema}
+    wanted = {
+        moment: {
+            over: window(job.grain, over, moment, first, there)
+            for over in tiles.windows_of(group.columns)
+        }
+        for moment in job.moments
+    }
+    spans = sorted(
+        {span for windows in wanted.values() for own in windows.values() for span in own}
+    )
+    rows = read(lake, ref, job.version, cells=[tile_cell(span) for span in spans] or ["grain=none"])
+    place = _span_of_rows(rows, spans)
+    made = []
+    for moment, windows in wanted.items():
+        of = {
+            over: rows.filter(pa.array(_among(place, spans, own))) for over, own in windows.items()
+        }
+        held = pa.concat_tables([one.select(list(group.key)) for one in of.values()])
+        keys = distinct(held, group.key)
+        found = tiles.fold(group.columns, of.__getitem__, group.key, types, keys, moment)
+        at = pa.array([moment] * keys.num_rows, pa.timestamp("us", tz="UTC"))
+        arrays = [*keys.columns, at, *found.columns]
+        made.append(pa.table(arrays, names=[*keys.column_names, "at", *found.column_names]))
+    inside.tell(f"{len(made)} moments")
+    return write(lake, job.layout, pa.concat_tables(made), job.folder, str(group.ref))
+
+
+def _span_of_rows(rows: pa.Table, spans: Sequence[Span]) -> Ints:
+    """Which of the spans each tile is of."""
+    import pyarrow as pa
+
+    kinds = list(Grain)
+    grains = rows["grain"].combine_chunks().dictionary_encode()
+    number = np.array([kinds.index(Grain(name)) for name in grains.dictionary.to_pylist()] or [0])
+    start = rows["start"].cast(pa.int64()).to_numpy()
+    mine = start * len(kinds) + number[np.asarray(grains.indices)] if len(rows) else start
+    known = np.array([span.start * len(kinds) + kinds.index(span.grain) for span in spans])
+    order = np.argsort(known)
+    found: Ints = order[np.searchsorted(known[order], mine)] if len(known) else mine
+    return found
+
+
+def _among(place: Ints, spans: Sequence[Span], some: Iterable[Span]) -> Mask:
+    wanted = set(some)
+    return np.array([span in wanted for span in spans] or [False])[place]
+
+
+TILE = StepKind(target=TargetKind.TABLE, tasks=_tile_tasks, change=change, inverse="table.rollback")
+KEEP = StepKind(target=TargetKind.TABLE, tasks=_keep_tasks, change=change, inverse="table.rollback")

@@ -1,0 +1,108 @@
+"""A kept group costs a day a day, and is what the whole computation gives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from bowerbird.core.plans import Plan
+from bowerbird.data.features.columns import DAY
+from bowerbird.data.features.events import events_of, values
+from bowerbird.data.features.keeping import span_of, tile_cell
+from bowerbird.data.features.specs import FeatureGroup
+from bowerbird.data.features.tiles import Grain, spans
+from bowerbird.lake import Lake, read
+from bowerbird.workspace.workspace import Workspace
+from tests.data.features.shop import SOURCES, SPECS, apply, events, open_shop, put, stocked
+
+GROUP, TILES = "feature_group:shop/spend", "tiles:shop/spend"
+KEPT = SPECS[: SPECS.index("staged = ")].replace(
+    '"sum_7d": Sum("amount", over="7d")}',
+    '"sum_7d": Sum("amount", over="7d"), "sum_90d": Sum("amount", over="90d")}, every="1d"',
+)
+DAYS = range(20, 90)
+
+
+def cells(plan: Plan, ref: str) -> list[str]:
+    steps = [step for step in plan.steps if step.target == ref]
+    return sorted(cell for step in steps for cell in step.cells)
+
+
+def right(shop: Workspace) -> bool:
+    """Every kept value is the one that all events give."""
+    lake, group = Lake(shop.home), shop.specs[GROUP].spec
+    assert isinstance(group, FeatureGroup)
+    kept = read(lake, GROUP)
+    ready = events_of(read(lake, SOURCES[0]), group.key, "at", group.columns)
+    expected = values(group.columns, ready, kept)
+    return all(kept[name].to_pylist() == expected[name].to_pylist() for name in group.names)
+
+
+def moments(shop: Workspace) -> list[int]:
+    at = read(Lake(shop.home), GROUP)["at"].cast(pa.int64()).to_numpy()
+    return [int(one) for one in np.unique(at) // DAY]
+
+
+@pytest.mark.slow
+def test_tiles_and_moments_are_made_cell_by_cell_and_a_new_day_is_one_of_each(
+    tmp_path: Path,
+) -> None:
+    shop = stocked(tmp_path, DAYS, KEPT)
+    apply(shop)
+    assert moments(shop) == list(range(21, 91))
+    assert right(shop)
+    assert shop.plan().empty
+    put(shop, SOURCES[0], events([90]))
+    plan = shop.plan()
+    # The last day of March is over, and so is March.
+    assert cells(plan, TILES) == ["grain=day/start_day=1970-04-01"]
+    shop.apply(plan)
+    assert cells(shop.plan(), GROUP) == ["at_day=1970-04-02"]
+    apply(shop)
+    assert right(shop)
+
+
+@pytest.mark.slow
+def test_late_events_restate_the_tiles_of_their_day_and_the_moments_that_reach_it(
+    tmp_path: Path,
+) -> None:
+    shop = stocked(tmp_path, DAYS, KEPT.replace('"90d"', '"9d"'))
+    apply(shop)
+    put(shop, SOURCES[0], events([40], each=30, seed=5))
+    plan = shop.plan()
+    assert cells(plan, TILES) == ["grain=day/start_day=1970-02-10"]
+    shop.apply(plan)
+    assert cells(shop.plan(), GROUP) == [
+        f"at_day={np.datetime64(number, 'D')}" for number in range(41, 50)
+    ]
+    apply(shop)
+    assert right(shop)
+
+
+@pytest.mark.slow
+def test_a_window_that_is_declared_anew_reads_no_event(tmp_path: Path) -> None:
+    apply(stocked(tmp_path, DAYS, KEPT))
+    shop = open_shop(tmp_path, KEPT.replace('over="7d"', 'over="14d"'))
+    plan = shop.plan()
+    assert cells(plan, TILES) == []
+    assert len(cells(plan, GROUP)) == len(DAYS)
+    apply(shop)
+    assert right(shop)
+
+
+def test_a_group_over_rows_that_do_not_lie_by_time_is_computed_whole(tmp_path: Path) -> None:
+    by_user = KEPT.replace('partition=(day("at"),),\n    sort=("user"', 'sort=("user"')
+    shop = stocked(tmp_path, range(20, 30), by_user)
+    plan = shop.plan()
+    assert [step.kind for step in plan.steps] == ["features.fill"]
+    apply(shop)
+    assert right(shop)
+
+
+@pytest.mark.parametrize("grain", list(Grain))
+def test_a_cell_names_its_tile(grain: Grain) -> None:
+    for span in spans(grain, 300 * DAY, 400 * DAY):
+        assert span_of(tile_cell(span)) == span
