@@ -31,6 +31,7 @@ from bowerbird.core.errors import (
     UnavailableError,
     UserError,
 )
+from bowerbird.core.targets import Read, Version
 from bowerbird.data.features.online import (
     About,
     FileOnline,
@@ -42,6 +43,8 @@ from bowerbird.data.features.online import (
     publish_redis,
     write_online,
 )
+from bowerbird.data.features.online.publish import publish
+from bowerbird.data.features.online.specs import Online
 from bowerbird.workspace.releases import Release, ReleaseFiles
 from tests.redis_server import program, redis_server
 
@@ -54,7 +57,7 @@ def about(version: str = "1", keys: tuple[str, ...] = ("id",), fresh: datetime =
     return About(REF, version, fresh, keys)
 
 
-class Online(Protocol):
+class Reads(Protocol):
     def lookup(self, keys: dict[str, Any], *given: Any, **named: Any) -> Found: ...
 
 
@@ -63,7 +66,7 @@ class Store(Protocol):
 
     def publish(self, rows: pa.Table, about: About) -> None: ...
 
-    def reader(self) -> Online: ...
+    def reader(self) -> Reads: ...
 
 
 class Files:
@@ -78,7 +81,7 @@ class Files:
         write_online(folder, rows, about)
         self.live = Release(REF, about.version, ReleaseFiles.of(folder))  # type: ignore[arg-type]
 
-    def reader(self) -> Online:
+    def reader(self) -> Reads:
         def pinned() -> Release:
             assert self.live is not None
             return self.live
@@ -96,7 +99,7 @@ class Redis:
     def publish(self, rows: pa.Table, about: About) -> None:
         publish_redis(self.client, rows, about)
 
-    def reader(self) -> Online:
+    def reader(self) -> Reads:
         return RedisOnline(self.client, REF, every=0.0)
 
 
@@ -469,3 +472,44 @@ def test_a_client_that_decodes_is_refused(socket: Path) -> None:
             publish_redis(decoding, ROWS, about())
         with pytest.raises(UserError, match="decodes"):
             RedisOnline(decoding, REF)
+
+
+# -- as a step ----------------------------------------------------------------------------------
+
+
+def test_what_is_declared_to_be_online_contradicts_itself_by_name() -> None:
+    with pytest.raises(SpecError, match="nothing names a row"):
+        Online("shop/spend", source="table:shop/spend", key=()).check()
+    with pytest.raises(SpecError, match="'at' names a row or its time"):
+        Online("shop/spend", source="table:shop/spend", key=("id",), columns=("at",)).check()
+    Online("shop/spend", source="table:shop/spend", key=("id",), columns=("n",)).check()
+
+
+class Given:
+    """A job whose table is given: the lake is the business of other tests."""
+
+    def __init__(self, spec: Online, rows: pa.Table, folder: Path) -> None:
+        self._spec, self._rows, self.folder = spec, rows, str(folder)
+        self.inputs = {spec.source: Read(Version("41"))}
+
+    def spec(self, _kind: type) -> Online:
+        return self._spec
+
+    def table(self, _ref: str, columns: list[str] | None = None) -> pa.Table:
+        return self._rows if columns is None else self._rows.select(columns)
+
+
+def test_the_step_publishes_each_keys_latest_row_with_version_and_freshness(
+    tmp_path: Path,
+) -> None:
+    days = [FRESH, FRESH + timedelta(days=1), FRESH]
+    rows = pa.table({"id": [1, 1, 2], "at": pa.array(days, AT), "n": [1, 2, 3], "m": [0, 0, 0]})
+    spec = Online("shop/spend", source="table:shop/spend", key=("id",), columns=("n",))
+    made = publish(Given(spec, rows, tmp_path))  # type: ignore[arg-type]
+    assert made.results == {"rows": 2}
+    with open_online(tmp_path) as online:
+        found = online.lookup({"id": [1, 2]})
+    assert found.columns == {"at": [days[1], days[2]], "n": [2, 3]}
+    assert (found.version, found.fresh) == ("41", days[1])
+    with pytest.raises(UserError, match="no row to publish"):
+        publish(Given(spec, rows.slice(0, 0), tmp_path))  # type: ignore[arg-type]
