@@ -21,6 +21,7 @@ from tests.docs.markdown import ROOT, Page, page, pages
 
 importlib.import_module("bowerbird.cli.commands")
 importlib.import_module("bowerbird.cli.commands_demo")
+importlib.import_module("bowerbird.cli.commands_features")
 importlib.import_module("bowerbird.cli.commands_table")
 
 PAGES = pages()

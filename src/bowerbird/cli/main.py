@@ -50,7 +50,12 @@ INTERRUPTED = 130
 def main() -> None:
     """The entry point: no traceback reaches a person for a mistake of theirs."""
     try:
-        from bowerbird.cli import commands, commands_demo, commands_table  # noqa: F401 - they add to `app`
+        from bowerbird.cli import (  # noqa: F401 - they add to `app`
+            commands,
+            commands_demo,
+            commands_features,
+            commands_table,
+        )
 
         signal.signal(signal.SIGINT, signal.default_int_handler)  # from here on: see `__main__`
         code = app(standalone_mode=False)

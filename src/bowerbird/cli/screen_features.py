@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from bowerbird.cli.screen import out
+from bowerbird.cli.screen import err, out
 from bowerbird.cli.screen import table as grid
 
 if TYPE_CHECKING:
@@ -18,13 +18,15 @@ if TYPE_CHECKING:
         StatisticsView,
     )
     from bowerbird.data.features.gates import Finding
+    from bowerbird.data.features.interop.module import Imported
 
 _NOTHING = "-"
 
 
 def statistics(shown: StatisticsView) -> None:
     """A line a column of all partitions together; what is odd under it; then gates, then drift."""
-    head = f"{shown.rows:,} rows, {len(shown.parts):,} partitions, version {shown.version}"
+    many = "1 partition" if len(shown.parts) == 1 else f"{len(shown.parts):,} partitions"
+    head = f"{shown.rows:,} rows, {many}, version {shown.version}"
     out.print(Text(shown.name, style="bold"), f"  {head}", sep="")
     rows = [
         [
@@ -79,17 +81,36 @@ def differences(shown: Sequence[DifferenceFigures]) -> None:
 
 
 def findings(shown: Sequence[Finding]) -> None:
-    """What failed, with rows to look at; then what passed."""
+    """What failed, with rows to look at; then what passed, a line a gate."""
     bad = [one for one in shown if not one.passed]
     for one in bad:
         _finding(one, "failed", "red")
         for row in one.examples:
             out.print(f"           {row}", markup=False, style="dim")
-    for one in shown:
-        if one.passed:
-            _finding(one, "passed", "green")
+    for gate, ones in _by_gate([one for one in shown if one.passed]).items():
+        if len(ones) == 1:
+            _finding(ones[0], "passed", "green")
+        else:
+            told = f": {len(ones)} columns"
+            out.print(Text("   passed  ", style="green"), Text(gate, style="bold"), told, sep="")
     verdict = f"{len(bad)} of {len(shown)} checks failed" if bad else f"{len(shown)} checks passed"
     out.print(Text(verdict, style="bold red" if bad else "bold green"))
+
+
+def imported(shown: Imported, to: str) -> None:
+    """What was made and what was left out; where the module is printed, on the other stream."""
+    screen = out if to else err
+    if to:
+        screen.print(f"wrote {to}: {', '.join(shown.specs)}", markup=False)
+    for note in shown.notes:
+        screen.print(Text("   - ", style="yellow"), Text(note), sep="")
+
+
+def _by_gate(shown: Sequence[Finding]) -> dict[str, list[Finding]]:
+    found: dict[str, list[Finding]] = {}
+    for one in shown:
+        found.setdefault(one.gate, []).append(one)
+    return found
 
 
 def _finding(one: Finding, word: str, colour: str) -> None:

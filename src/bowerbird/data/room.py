@@ -9,10 +9,12 @@ FEATURES = Room(
         "FeatureGroup": "bowerbird.data.features.specs:FeatureGroup",
         "Backfill": "bowerbird.data.features.specs:Backfill",
         "Promotion": "bowerbird.data.features.specs:Promotion",
+        "Online": "bowerbird.data.features.online.specs:Online",
     },
     wants={
         "FeatureGroup": "bowerbird.data.features.keeping:wants",
         "Promotion": "bowerbird.data.features.check:wants",
+        "Online": "bowerbird.data.features.online.specs:wants",
     },
     cells={
         "FeatureGroup": "bowerbird.data.features.keeping:cells",
@@ -26,6 +28,7 @@ FEATURES = Room(
         "features.stage": "bowerbird.data.features.backfill:STAGE",
         "features.promote": "bowerbird.data.features.promote:PROMOTE",
         "features.check": "bowerbird.data.features.check:CHECK",
+        "features.publish": "bowerbird.data.features.online.specs:PUBLISH",
     },
     standing="first",
 )

@@ -11,6 +11,7 @@ from bowerbird.data.features.kinds import Kind, fits, guess, kinds_of
 GUESSED = [
     ("household_id", pa.int64(), Kind.ID),
     ("id", pa.string(), Kind.ID),
+    ("userid", pa.int64(), Kind.ID),
     ("paid", pa.int64(), Kind.COUNT),
     ("quantity", pa.int32(), Kind.COUNT),
     ("n_30d", pa.float64(), Kind.COUNT),

@@ -137,6 +137,18 @@ def test_sequences_say_how_long_they_are_and_what_is_in_them() -> None:
     assert nested.detail.elements is None
 
 
+def test_a_map_is_the_sequence_of_its_keys() -> None:
+    given = [[("a", 1), ("b", 2)], [], None, [("a", 3)]]
+    maps = pa.array(given, pa.map_(pa.string(), pa.int64()))
+    for values, rows in ((maps, 4), (maps.slice(1), 3)):
+        one = summarise_exactly(pa.table({"x": values}))["x"]
+        assert (one.kind, one.rows, one.nulls) == (Kind.SEQUENCE, rows, 1)
+        assert isinstance(one.detail, Lists)
+        assert isinstance(one.detail.elements, Names)
+        wanted = {"a": 2, "b": 1} if rows == 4 else {"a": 1}
+        assert dict(spreads.top(one.detail.elements.spread)) == wanted
+
+
 @pytest.mark.parametrize("kind", [Kind.REAL, Kind.CATEGORY, Kind.EMBEDDING, Kind.SEQUENCE])
 @pytest.mark.parametrize("values", [[], [None, None]])
 def test_no_value_at_all_is_no_error(kind: Kind, values: list[None]) -> None:

@@ -28,8 +28,8 @@ from bowerbird.stats import drift
 Floats = npt.NDArray[np.float64]
 
 BINS = 10
-FREQUENT = 0.005
-"""Names below this share of the rows, in both versions, are one bin together."""
+FREQUENT, FEWEST = 0.005, 5
+"""Names below this share of the rows or so few rows, in both versions, are one bin together."""
 SHOWN = 5
 
 
@@ -120,7 +120,11 @@ def _held(part: Numbers) -> int:
 def _renamed(name: str, before: Statistics, after: Statistics, b: Names, a: Names) -> Difference:
     """Of names: a bin each of the frequent ones, one for all others, one for no value."""
     often = [
-        [one for one, count in spreads.top(part.spread, 1000) if count >= FREQUENT * part.values]
+        [
+            one
+            for one, count in spreads.top(part.spread, 1000)
+            if count >= max(FREQUENT * part.values, FEWEST)
+        ]
         for part in (b, a)
     ]
     names = list(dict.fromkeys(often[0] + often[1]))

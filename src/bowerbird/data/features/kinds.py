@@ -31,10 +31,10 @@ class Kind(StrEnum):
     EMBEDDING = "embedding"
     """A vector of numbers, of one dimension."""
     SEQUENCE = "sequence"
-    """A list of any length, in an order."""
+    """A list of any length, in an order. A map is one, of its keys."""
 
 
-_ID = re.compile(r"(^|_)(id|key|uuid|hash|upc|sku)$")
+_ID = re.compile(r"((^|_)(id|key|uuid|hash|upc|sku)|(user|item|product|session)id)$")
 _COUNT = re.compile(r"^(n|num|count|cnt)_|_(count|cnt)$|^(count|n)$")
 _EMBEDDING = re.compile(r"(^|_)(emb|embedding|embeddings|vec|vector)(_|$)")
 
@@ -48,6 +48,8 @@ def guess(name: str, type_: pa.DataType) -> Kind:
 
     if at.is_dictionary(type_):
         type_ = type_.value_type
+    if at.is_map(type_):
+        return Kind.SEQUENCE
     if _is_list(type_):
         number = at.is_floating(type_.value_type)
         fixed = at.is_fixed_size_list(type_)
@@ -104,7 +106,7 @@ def fits(kind: Kind, type_: pa.DataType) -> bool:
         type_ = type_.value_type
     match kind:
         case Kind.SEQUENCE:
-            return _is_list(type_)
+            return _is_list(type_) or bool(at.is_map(type_))
         case Kind.EMBEDDING:
             return _is_list(type_) and _is_number(type_.value_type)
         case Kind.COUNT | Kind.REAL:

@@ -231,6 +231,8 @@ def of(name: str, values: pa.Array, kind: Kind, how: Spreads = SKETCHED) -> Stat
     type_ = str(values.type)
     if pa.types.is_dictionary(values.type):
         values = values.dictionary_decode()
+    if pa.types.is_map(values.type):
+        values = _keys(values)
     present = values.drop_null()
     match kind:
         case Kind.COUNT | Kind.REAL:
@@ -242,6 +244,15 @@ def of(name: str, values: pa.Array, kind: Kind, how: Spreads = SKETCHED) -> Stat
         case Kind.SEQUENCE:
             detail = _lists(present, how)
     return Statistics(name, kind, type_, len(values), len(values) - len(present), detail)
+
+
+def _keys(values: pa.Array) -> pa.Array:
+    """Of each map the list of its keys."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    offsets = pa.array(values.offsets.to_numpy())  # a copy, for one that is sliced takes no mask
+    return pa.ListArray.from_arrays(offsets, values.keys, mask=pc.is_null(values))
 
 
 def _numbers(values: Floats, how: Spreads) -> Numbers:

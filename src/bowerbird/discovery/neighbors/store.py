@@ -15,18 +15,16 @@ with the sign flipped, so that LMDB's order is the order of the keys.
 
 from __future__ import annotations
 
-import hashlib
 import os
-import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
-from weakref import WeakValueDictionary
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 import numpy as np
 
 from bowerbird.core.errors import CorruptError, NewerWorkspaceError, StorageError, UserError
+from bowerbird.data.keyvalue import PAGE, KeyValueFile, Reader, open_file, write_file
 from bowerbird.discovery.neighbors.search import Neighbors
 from bowerbird.discovery.neighbors.vectors import NOBODY
 
@@ -35,7 +33,6 @@ if TYPE_CHECKING:
 
 MANIFEST = "manifest.json"
 _VERSION = 1
-_PAGE = 4096
 _IDS, _SCORES = np.dtype("<i8"), np.dtype("<f4")
 
 
@@ -100,14 +97,9 @@ def write_shard(
     if np.any(np.diff(keys[order]) == 0):
         raise UserError("a key comes twice", expected="each key once")
     path = folder / f"neighbors-{number:05d}-of-{shards:05d}.lmdb"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        path.unlink(missing_ok=True)
-        _write_file(path, keys[order], found.ids[order], found.scores[order])
-        size = path.stat().st_size
-        return Shard(path.name, number, len(keys), size, _sha256(path))
-    except OSError as error:
-        raise StorageError(f"cannot write: {error}", where=str(path)) from error
+    entries = _entries(keys[order], found.ids[order], found.scores[order])
+    written = write_file(path, entries, _room(len(keys), found.ids.shape[1]))
+    return Shard(written.file, number, written.entries, written.bytes, written.sha256)
 
 
 def write_manifest(folder: Path, shards: Sequence[Shard], *, k: int) -> Manifest:
@@ -145,13 +137,14 @@ def open_store(folder: Path) -> StoreReader:
         raise NewerWorkspaceError(
             f"a store of version {manifest.version}", where=str(path), expected=f"{_VERSION}"
         )
-    return StoreReader(manifest, [_open_shard(folder / s.file, s) for s in manifest.shards])
+    files = [KeyValueFile(s.file, s.keys, s.bytes, s.sha256) for s in manifest.shards]
+    return StoreReader(manifest, [open_file(folder, file) for file in files])
 
 
 class StoreReader:
     """Reads one store. Safe to use from many threads; close it, or let it go."""
 
-    def __init__(self, manifest: Manifest, files: Sequence[_File]) -> None:
+    def __init__(self, manifest: Manifest, files: Sequence[Reader]) -> None:
         self.manifest = manifest
         self._files = list(files)
 
@@ -163,8 +156,7 @@ class StoreReader:
         # The way of `get_many` without its arrays, which would cost five times the look-up.
         files = self._held()
         shard = 0 if len(files) == 1 else int(shard_of(np.array([key]), len(files))[0])
-        with files[shard].env.begin() as reading:
-            value = reading.get((int(key) + (1 << 63)).to_bytes(8, "big"))
+        value = files[shard].get((int(key) + (1 << 63)).to_bytes(8, "big"))
         return None if value is None else _decoded(value)
 
     def get_many(self, keys: Sequence[int] | NDArray[np.int64]) -> list[Found | None]:
@@ -175,15 +167,13 @@ class StoreReader:
         found: list[Found | None] = [None] * len(asked)
         shard = shard_of(asked, len(files))
         for number, file in enumerate(files):
-            rows = range(len(asked)) if len(files) == 1 else np.flatnonzero(shard == number)
-            with file.env.begin() as reading:
-                for row in rows:
-                    value = reading.get(names[row])
-                    if value is not None:
-                        found[row] = _decoded(value)
+            rows = np.flatnonzero(shard == number).tolist()
+            values = file.get_many([names[row] for row in rows])
+            for row, value in zip(rows, values, strict=True):
+                found[row] = None if value is None else _decoded(value)
         return found
 
-    def _held(self) -> list[_File]:
+    def _held(self) -> list[Reader]:
         if not self._files:
             raise UserError("this reader was closed", fix="open_store(folder)")
         return self._files
@@ -199,74 +189,13 @@ class StoreReader:
         self.close()
 
 
-class _File:
-    """One open LMDB file; closed when the last reader lets it go."""
+def _room(keys: int, k: int) -> int:
+    """The size of the map is part of a file's bytes, so it follows from the content alone.
 
-    def __init__(self, env: Any) -> None:
-        self.env = env
-
-
-# LMDB refuses to open a file twice in a process, so readers of one file share it. By device and
-# inode: another store may have been put at the same path since.
-_open: WeakValueDictionary[tuple[int, int], _File] = WeakValueDictionary()
-_opening = threading.Lock()
-
-
-def _open_shard(path: Path, shard: Shard) -> _File:
-    import lmdb
-
-    try:
-        stat = path.stat()
-        if stat.st_size != shard.bytes:
-            raise CorruptError(
-                f"{stat.st_size:,} bytes long", where=str(path), expected=f"{shard.bytes:,} bytes"
-            )
-        if _sha256(path) != shard.sha256:
-            raise CorruptError(
-                "the content does not match its checksum", where=str(path), expected=shard.sha256
-            )
-        with _opening:
-            file = _open.get((stat.st_dev, stat.st_ino))
-            if file is None:
-                file = _File(
-                    lmdb.open(
-                        str(path),
-                        subdir=False,
-                        readonly=True,
-                        lock=False,  # nobody writes: no lock file beside a release
-                        map_size=max(stat.st_size, _PAGE),
-                        max_spare_txns=16,
-                    )
-                )
-                _open[stat.st_dev, stat.st_ino] = file
-            return file
-    except FileNotFoundError:
-        raise CorruptError("a file of the store is missing", where=str(path)) from None
-    except lmdb.Error as error:
-        raise CorruptError(f"LMDB cannot open it: {error}", where=str(path)) from error
-
-
-def _write_file(
-    path: Path, keys: NDArray[np.int64], ids: NDArray[np.int64], scores: NDArray[np.float32]
-) -> None:
-    import lmdb
-
-    # The size of the map is part of the file's bytes, so it follows from the content alone. A page
-    # holds at least one entry, and branch pages are few: four times the data is ample.
-    entry = _PAGE * (1 + ids.shape[1] * 12 // (_PAGE // 4))
-    env = lmdb.open(
-        str(path),
-        subdir=False,
-        lock=False,
-        map_size=(1 << 20) + len(keys) * min(entry, 4 * (ids.shape[1] * 12 + 64)),
-        sync=False,
-    )
-    try:
-        with env.begin(write=True) as writing:
-            writing.cursor().putmulti(_entries(keys, ids, scores), append=True)
-        env.sync(True)
-    finally:
-        env.close()
+    A page holds at least one entry, and branch pages are few: four times the data is ample.
+    """
+    entry = PAGE * (1 + k * 12 // (PAGE // 4))
+    return (1 << 20) + keys * min(entry, 4 * (k * 12 + 64))
 
 
 def _entries(
@@ -289,8 +218,3 @@ def _decoded(value: bytes) -> Found:
     return Found(
         np.frombuffer(value, _IDS, count=n), np.frombuffer(value, _SCORES, count=n, offset=8 * n)
     )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

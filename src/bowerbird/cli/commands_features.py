@@ -1,0 +1,105 @@
+"""``bowerbird features``: what is in features, and where they may come from."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bowerbird.cli import screen, screen_features
+from bowerbird.cli.commands import Json
+from bowerbird.cli.commands_table import At, Cells, Name, opened_lake
+from bowerbird.cli.main import app
+from bowerbird.core.errors import UserError
+
+if TYPE_CHECKING:
+    from bowerbird.data.features.interop.module import Imported
+
+features = typer.Typer(
+    help="Look at features, and bring them from elsewhere.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.add_typer(features, name="features")
+
+
+@features.command()
+def statistics(
+    name: Name,
+    at: At = "",
+    against: Annotated[str, typer.Option(help="a version to set beside it")] = "",
+    cell: Cells = None,
+    column: Annotated[list[str] | None, typer.Option(help="only these columns")] = None,
+    parts: Annotated[bool, typer.Option("--parts", help="partition by partition")] = False,
+    page: Annotated[str, typer.Option(help="write a page into this folder")] = "",
+    json: Json = False,
+) -> None:
+    """Statistics of each column by its kind; beside another version, how far it moved."""
+    with opened_lake() as lake:
+        from bowerbird.data.features.tables import view_of
+
+        found = view_of(
+            lake,
+            name,
+            at or None,
+            against or None,
+            tuple(cell) if cell else None,
+            tuple(column) if column else None,
+        )
+    if page:
+        from bowerbird.portal.statistics import write_statistics
+
+        written = write_statistics(found, Path(page))
+        if not json:
+            screen.out.print(f"wrote {written}", markup=False)
+            return
+    shown = screen_features.parts if parts else screen_features.statistics
+    screen.show(found, shown, json=json)
+
+
+@features.command(name="import")
+def import_(
+    place: Annotated[
+        str, typer.Argument(help="a folder of CSV or Parquet, a Feast repository, or its dump")
+    ],
+    namespace: Annotated[str, typer.Option(help="of the specs: shop")],
+    to: Annotated[str, typer.Option(help="write the module here; none: print it")] = "",
+    root: Annotated[str, typer.Option(help="where a dump's relative paths begin")] = "",
+    json: Json = False,
+) -> None:
+    """Specs of what is declared elsewhere. Reads only; what is left out is said."""
+    found = _imported(Path(place), namespace, Path(root) if root else None)
+    if to:
+        _write(Path(to), found.text)
+    if json:
+        screen.as_json(found)
+        return
+    if not to:
+        sys.stdout.write(found.text)
+    screen_features.imported(found, to)
+
+
+def _imported(place: Path, namespace: str, root: Path | None) -> Imported:
+    from bowerbird.core.refs import Ref
+
+    Ref.of("table", f"{namespace}/x")  # says what is wrong with it, if something is
+    if place.is_file() or (place / "feature_store.yaml").is_file():
+        from bowerbird.data.features.interop.feast import from_feast
+
+        return from_feast(place, namespace, root)
+    from bowerbird.data.features.interop.files import from_files
+
+    return from_files(place, namespace)
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise UserError("is there already", where=str(path), fix="another --to") from None
+    except OSError as error:
+        raise UserError(f"cannot be written: {error}", where=str(path)) from error
