@@ -27,6 +27,7 @@ from bowerbird.core.clock import SystemClock
 from bowerbird.core.targets import Change, LogTarget, Token
 from bowerbird.data.features import keeping
 from bowerbird.data.features.columns import DAY, Column, Count, Max, Sum
+from bowerbird.data.features.sources import source_schema
 from bowerbird.data.features.specs import FeatureGroup
 from bowerbird.data.features.tiles import Grain, Span, spans
 from bowerbird.lake import Lake, Table, TableLog, Written, day, read, write
@@ -80,7 +81,7 @@ def prepare(folder: str, events: int, keys: int) -> None:
 
 
 def tiling(lake: Lake, wanted: tuple[Span, ...], token: str) -> keeping.Tiling:
-    layout = keeping.tile_layout(lake, GROUP, {}, Grain.DAY)
+    layout = keeping.tile_layout(lake, GROUP, Grain.DAY)
     folder = TableLog(lake, TILES).files(Token(token), "a1")
     return keeping.Tiling(GROUP, {GROUP.source: None}, wanted, layout, folder)
 
@@ -90,10 +91,11 @@ def ours(folder: str) -> tuple[int, float]:
     token = f"daily/{len(TableLog(lake, TILES).load().entries)}"
     commit(lake, TILES, token, keeping.tile(lake.home, tiling(lake, (NEW,), token)))
     into = str(GROUP.ref)
-    schema = {"user_id": "long", "at": "timestamptz"} | dict.fromkeys(COLUMNS, "long")
-    layout = Table(GROUP.name, schema=schema, partition=(day("at"),), sort=("user_id",))
     place = TableLog(lake, into).files(Token(token), "a1")
-    job = keeping.Keeping(GROUP, Grain.DAY, None, (NEW.end,), layout, place)
+    moments = tuple(keeping.moments_of(lake, GROUP, None, [NEW.end]))
+    types = {field.name: field.type for field in source_schema(lake, GROUP)}
+    layout = keeping.values_layout(lake, GROUP)
+    job = keeping.Keeping(GROUP, None, moments, types, layout, place)
     written = keeping.keep(lake.home, job)
     commit(lake, into, token, written)
     rows = read(lake, into)

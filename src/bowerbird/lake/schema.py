@@ -98,6 +98,13 @@ def arrow_schema(schema: Schema) -> pa.Schema:
     return schema_to_pyarrow(schema, include_field_ids=True)
 
 
+def plain_arrow_schema(schema: Schema) -> pa.Schema:
+    """Arrow's schema, as rows that are read have it."""
+    from pyiceberg.io.pyarrow import schema_to_pyarrow
+
+    return schema_to_pyarrow(schema, include_field_ids=False)
+
+
 def spec_arrow_schema(spec: Table) -> pa.Schema:
     """What a spec's source is to return (64-bit offsets where Arrow has two forms; either goes)."""
     return arrow_types(spec.types())
@@ -105,9 +112,7 @@ def spec_arrow_schema(spec: Table) -> pa.Schema:
 
 def arrow_types(columns: dict[str, Type]) -> pa.Schema:
     """Arrow's schema of declared columns."""
-    from pyiceberg.io.pyarrow import schema_to_pyarrow
-
-    return schema_to_pyarrow(iceberg_schema(columns), include_field_ids=False)
+    return plain_arrow_schema(iceberg_schema(columns))
 
 
 def declared_type(kind: pa.DataType) -> str:

@@ -21,14 +21,10 @@ from bowerbird.core.steps import Home, StepKind, TargetKind, Work
 from bowerbird.core.targets import Change, Read, fields_of
 from bowerbird.data.features.alignment import moments, reach
 from bowerbird.data.features.columns import duration, window_of
-from bowerbird.data.features.compute import (
-    output_schema,
-    prepared,
-    source_columns,
-    with_lookup,
-)
+from bowerbird.data.features.compute import output_schema, prepared
 from bowerbird.data.features.events import microseconds
 from bowerbird.data.features.leakage import audit
+from bowerbird.data.features.sources import events_between, source_schema
 from bowerbird.data.features.specs import Backfill, FeatureGroup, calls_of
 from bowerbird.data.making import want
 from bowerbird.lake import Lake, Table, Written, parts, read, write
@@ -236,8 +232,7 @@ def layout_of(lake: Lake, spec: Backfill, groups: Sequence[FeatureGroup]) -> Tab
             )
     schema = {name: known[name] for name in kept}
     for group in groups:
-        source = events_between(lake, group, {}, None, (0, 0)).schema
-        for field in output_schema(group, source):
+        for field in output_schema(group, source_schema(lake, group)):
             schema[column_name(group, field.name)] = declared_type(field.type)
     return Table(
         spec.name,
@@ -337,48 +332,6 @@ def _seen(lake: Lake, job: Staging, group: FeatureGroup) -> pa.Table:
         whole = min(span[0] for span in known), max(span[1] for span in known)
         between = _visible(job.spec, group, whole)
     return events_between(lake, group, job.inputs, fields, between)
-
-
-def events_between(
-    lake: Lake,
-    group: FeatureGroup,
-    inputs: Mapping[str, str | None],
-    fields: Mapping[str, str] | None,
-    between: tuple[int | None, int | None],
-) -> pa.Table:
-    """Rows of a group's source, with the attributes that its key names."""
-    from datetime import timedelta
-
-    known = lake.load(group.source).schema().column_names
-    wanted = source_columns(group)
-    columns = None if wanted is None else [name for name in wanted if name in known]
-    lacking = [name for name in group.key if name not in known]
-    never = [name for name in wanted or (group.at,) if name not in (*known, *group.key)]
-    never += [] if group.lookup else lacking
-    if never:
-        raise UserError(
-            f"{group.source} has no column {never[0]!r}",
-            where=str(group.ref),
-            expected=f"one of: {', '.join(known)}; or a lookup= that has what the key names",
-        )
-    low, high = (
-        None if end is None else parts.EPOCH + timedelta(microseconds=end) for end in between
-    )
-    where: dict[str, Any] = {} if low is None and high is None else {group.at: (low, high)}
-    cell = "/".join(f"{field}={value}" for field, value in (fields or {}).items())
-    rows = read(
-        lake,
-        group.source,
-        inputs.get(group.source),
-        columns=columns,
-        where=where or None,
-        cells=[cell] if cell else None,
-    )
-    if not lacking:
-        return rows
-    taken = [group.lookup_by, *lacking]
-    attributes = read(lake, group.lookup, inputs.get(group.lookup), columns=taken)
-    return with_lookup(group, rows, attributes)
 
 
 def _refuse_duplicates(spec: Backfill, rows: pa.Table) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -25,10 +25,11 @@ from bowerbird.core.specs import Spec
 from bowerbird.core.steps import Home, StepKind, TargetKind, Work
 from bowerbird.core.targets import Read
 from bowerbird.data.features import tiles
-from bowerbird.data.features.backfill import change, decoded, events_between
+from bowerbird.data.features.backfill import change, decoded
 from bowerbird.data.features.columns import DAY, duration
 from bowerbird.data.features.compute import output_schema
 from bowerbird.data.features.keys import distinct
+from bowerbird.data.features.sources import events_between, source_schema
 from bowerbird.data.features.specs import FeatureGroup
 from bowerbird.data.features.tiles import END, Grain, Span
 from bowerbird.data.making import want
@@ -42,11 +43,10 @@ from bowerbird.lake import (
     hour,
     identity,
     parts,
-    read,
     write,
 )
 from bowerbird.lake.read import read_by_cell
-from bowerbird.lake.schema import columns_of, declared_type
+from bowerbird.lake.schema import declared_type
 
 if TYPE_CHECKING:
     from bowerbird.lake.specs import Transform
@@ -230,7 +230,7 @@ def _tile_tasks(work: Work) -> Iterable[Task]:
     group: FeatureGroup = decoded(work.step.spec, FeatureGroup)
     lake = Lake(work.home)
     inputs: dict[str, str | None] = {ref: now.version for ref, now in work.inputs.items()}
-    layout = tile_layout(lake, group, inputs, Grain(work.step.definition["grain"]))
+    layout = tile_layout(lake, group, Grain(work.step.definition["grain"]))
     wanted = sorted(map(span_of, work.step.cells or (work.step.cell,)))
     for some in _chunks(wanted, 16):
         job = Tiling(group, inputs, some, layout, work.files)
@@ -255,11 +255,9 @@ def span_of(cell: str) -> Span:
     return Span(found, *spanned)
 
 
-def tile_layout(
-    lake: Lake, group: FeatureGroup, inputs: Mapping[str, str | None], fine: Grain
-) -> Table:
+def tile_layout(lake: Lake, group: FeatureGroup, fine: Grain) -> Table:
     """How a group's tiles lie: by grain and time, the keys in order."""
-    empty = events_between(lake, group, inputs, None, (0, 0))
+    empty = source_schema(lake, group).empty_table()
     keeps = tiles.accumulators(group.columns)
     made = tiles.tile(keeps, empty, group.key, group.at, Span(fine, 0, 1), group.known_at)
     schema = {field.name: declared_type(field.type) for field in made.schema}
@@ -292,13 +290,20 @@ def tile(home: Home, job: Tiling, ref: str = "") -> Written:
     return write(lake, job.layout, rows, job.folder, ref or tiles_ref(group))
 
 
+class Moment(msgspec.Struct, frozen=True):
+    """windows: window -> the tiles that it is made of."""
+
+    at: int
+    windows: dict[str | None, tuple[str, ...]]
+
+
 class Keeping(msgspec.Struct, frozen=True):
-    """One task: the values of some moments. first: of the first tile that there is."""
+    """One task: the values of some moments. types: of the source's fields."""
 
     group: FeatureGroup
-    grain: Grain
     version: str | None
-    moments: tuple[int, ...]
+    moments: tuple[Moment, ...]
+    types: dict[str, Any]
     layout: Table
     folder: str
 
@@ -306,13 +311,49 @@ class Keeping(msgspec.Struct, frozen=True):
 def _keep_tasks(work: Work) -> Iterable[Task]:
     group: FeatureGroup = decoded(work.step.spec, FeatureGroup)
     lake, ref = Lake(work.home), tiles_ref(group)
-    source = events_between(lake, group, {}, None, (0, 0)).schema
-    features = output_schema(group, source)
-    known = columns_of(lake.load(ref).schema())
     daily = duration(group.every) % DAY == 0
-    layout = Table(
+    field = Day("at") if daily else Hour("at")
+    spans = [
+        parts.span(c, {field.field: field}, "at") for c in work.step.cells or (work.step.cell,)
+    ]
+    wanted = sorted(_at(group, span) for span in spans if span)
+    version = work.inputs[ref].version
+    moments = moments_of(lake, group, version, wanted)
+    types = {one.name: one.type for one in source_schema(lake, group)}
+    for start in range(0, len(moments), 8):
+        some = tuple(moments[start : start + 8])
+        job = Keeping(group, version, some, types, values_layout(lake, group), work.files)
+        call = "bowerbird.data.features.keeping:keep"
+        yield Task(f"{work.step.target} {start}", call, (work.home, job))
+
+
+def moments_of(
+    lake: Lake, group: FeatureGroup, version: str | None, wanted: Iterable[int]
+) -> list[Moment]:
+    """Which tiles of those that are there make up each window at each moment."""
+    there = parts.sizes(lake, tiles_ref(group), version)
+    grains = {span_of(cell).grain for cell in there}
+    fine = Grain.HOUR if Grain.HOUR in grains else Grain.DAY
+    first = min((span_of(cell).start for cell in there), default=0)
+    windows = tiles.windows_of(group.columns)
+    return [
+        Moment(
+            at,
+            {w: tuple(tile_cell(s) for s in window(fine, w, at, first, there)) for w in windows},
+        )
+        for at in wanted
+    ]
+
+
+def values_layout(lake: Lake, group: FeatureGroup) -> Table:
+    """How a group's values lie: by moment, the keys in order."""
+    daily = duration(group.every) % DAY == 0
+    source = source_schema(lake, group)
+    schema = {name: declared_type(source.field(name).type) for name in group.key}
+    features = output_schema(group, source)
+    return Table(
         group.name,
-        schema={name: known[name] for name in group.key}
+        schema=schema
         | {"at": "timestamptz"}
         | {field.name: declared_type(field.type) for field in features},
         partition=(day("at") if daily else hour("at"),),
@@ -320,17 +361,6 @@ def _keep_tasks(work: Work) -> Iterable[Task]:
         owner=group.owner,
         description=group.description,
     )
-    field = Day("at") if daily else Hour("at")
-    spans = [
-        parts.span(c, {field.field: field}, "at") for c in work.step.cells or (work.step.cell,)
-    ]
-    moments = sorted(_at(group, span) for span in spans if span)
-    fine = Grain.HOUR if "start_hour" in parts.split_of(lake, ref) else Grain.DAY
-    for start in range(0, len(moments), 8):
-        some = tuple(moments[start : start + 8])
-        job = Keeping(group, fine, work.inputs[ref].version, some, layout, work.files)
-        call = "bowerbird.data.features.keeping:keep"
-        yield Task(f"{work.step.target} {start}", call, (work.home, job))
 
 
 def _at(group: FeatureGroup, span: tuple[int, int]) -> int:
@@ -343,33 +373,22 @@ def keep(home: Home, job: Keeping) -> Written:
     """In a worker: fold the values of every key at some moments."""
     import pyarrow as pa
 
-    lake, group, ref = Lake(home), job.group, tiles_ref(job.group)
-    there = parts.sizes(lake, ref, job.version)
-    first = min(span_of(cell).start for cell in there)
-    types = {f.name: f.type for f in events_between(lake, group, {}, None, (0, 0)).schema}
-    wanted = {
-        moment: {
-            over: window(job.grain, over, moment, first, there)
-            for over in tiles.windows_of(group.columns)
-        }
-        for moment in job.moments
-    }
-    needed = [*group.key, END, *tiles.accumulators(group.columns)]
-    cells = {tile_cell(s) for windows in wanted.values() for own in windows.values() for s in own}
-    held = read_by_cell(lake, ref, job.version, needed, cells)
-    empty = read(lake, ref, job.version, needed, cells=[])
+    lake, group, key = Lake(home), job.group, list(job.group.key)
+    needed = [*key, END, *tiles.accumulators(group.columns)]
+    cells = {cell for one in job.moments for own in one.windows.values() for cell in own}
+    held = read_by_cell(lake, tiles_ref(group), job.version, needed, cells)
+    empty = next(iter(held.values())).slice(0, 0)
     longest = max(tiles.windows_of(group.columns), key=lambda over: duration(over or "100y"))
     made = []
-    for moment, windows in wanted.items():
+    for one in job.moments:
         of = {
-            over: pa.concat_tables([empty, *(held[tile_cell(span)] for span in own)])
-            for over, own in windows.items()
+            w: pa.concat_tables([empty, *(held[c] for c in own)]) for w, own in one.windows.items()
         }
-        keys = distinct(of[longest], group.key)
-        found = tiles.fold(group.columns, of.__getitem__, group.key, types, keys, moment)
-        at = pa.array([moment] * keys.num_rows, pa.timestamp("us", tz="UTC"))
-        arrays = [*keys.columns, at, *found.columns]
-        made.append(pa.table(arrays, names=[*keys.column_names, "at", *found.column_names]))
+        keys = distinct(of[longest], key)
+        found = tiles.fold(group.columns, of.__getitem__, key, job.types, keys, one.at)
+        at = pa.array([one.at] * keys.num_rows, pa.timestamp("us", tz="UTC"))
+        names = [*keys.column_names, "at", *found.column_names]
+        made.append(pa.table([*keys.columns, at, *found.columns], names=names))
     inside.tell(f"{len(made)} moments")
     return write(lake, job.layout, pa.concat_tables(made), job.folder, str(group.ref))
 

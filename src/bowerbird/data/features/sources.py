@@ -1,0 +1,74 @@
+"""A group's events as they lie in the lake, with the attributes that its key names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from bowerbird.core.errors import UserError
+from bowerbird.data.features.compute import source_columns, with_lookup
+from bowerbird.data.features.specs import FeatureGroup
+from bowerbird.lake import Lake, parts, read
+from bowerbird.lake.schema import plain_arrow_schema
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def source_schema(lake: Lake, group: FeatureGroup) -> pa.Schema:
+    """The Arrow types of the columns that a group's events have."""
+    import pyarrow as pa
+
+    columns, lacking = _columns(lake, group)
+    source = plain_arrow_schema(lake.load(group.source).schema())
+    fields = [field for field in source if columns is None or field.name in columns]
+    if lacking:
+        attributes = plain_arrow_schema(lake.load(group.lookup).schema())
+        fields += [attributes.field(name) for name in lacking]
+    return pa.schema(fields)
+
+
+def events_between(
+    lake: Lake,
+    group: FeatureGroup,
+    inputs: Mapping[str, str | None],
+    fields: Mapping[str, str] | None,
+    between: tuple[int | None, int | None],
+) -> pa.Table:
+    """Rows of a group's source, with the attributes that its key names."""
+    columns, lacking = _columns(lake, group)
+    low, high = (
+        None if end is None else parts.EPOCH + timedelta(microseconds=end) for end in between
+    )
+    where: dict[str, Any] = {} if low is None and high is None else {group.at: (low, high)}
+    cell = "/".join(f"{field}={value}" for field, value in (fields or {}).items())
+    rows = read(
+        lake,
+        group.source,
+        inputs.get(group.source),
+        columns=columns,
+        where=where or None,
+        cells=[cell] if cell else None,
+    )
+    if not lacking:
+        return rows
+    taken = [group.lookup_by, *lacking]
+    attributes = read(lake, group.lookup, inputs.get(group.lookup), columns=taken)
+    return with_lookup(group, rows, attributes)
+
+
+def _columns(lake: Lake, group: FeatureGroup) -> tuple[list[str] | None, list[str]]:
+    """What to read of the source (None: all), and what of the lookup."""
+    known = lake.load(group.source).schema().column_names
+    wanted = source_columns(group)
+    lacking = [name for name in group.key if name not in known]
+    never = [name for name in wanted or (group.at,) if name not in (*known, *group.key)]
+    never += [] if group.lookup else lacking
+    if never:
+        raise UserError(
+            f"{group.source} has no column {never[0]!r}",
+            where=str(group.ref),
+            expected=f"one of: {', '.join(known)}; or a lookup= that has what the key names",
+        )
+    return None if wanted is None else [name for name in wanted if name in known], lacking
