@@ -28,6 +28,7 @@ from bowerbird.data.features.gates import (
     Nulls,
     Range,
     RowCount,
+    calls_of,
     check,
     failures,
     judge,
@@ -205,6 +206,7 @@ def wrong(*_: object) -> int:
 
 
 def test_a_function_of_yours_is_asked() -> None:
+    assert calls_of([*DEFAULT, Custom(f"{__name__}:few")]) == (f"{__name__}:few",)
     assert one(Custom(f"{__name__}:few")).text == "only 4 rows"
     assert one(Custom(f"{__name__}:few"), Facts(rows_found=10)).passed
     assert len(judge([Custom(f"{__name__}:each")], STAGED, None, GOOD)) == len(STAGED)

