@@ -382,6 +382,20 @@ def test_long_rows_fit_their_file(tmp_path: Path) -> None:
         assert online.lookup({"id": list(range(50))}).columns["text"] == rows["text"].to_pylist()
 
 
+def test_a_release_that_cannot_be_read_leaves_the_one_that_is_held(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = Files(tmp_path)
+    store.publish(ROWS, about())
+    online = store.reader()
+    store.publish(ROWS, about("2"))
+    flip(tmp_path / "1" / "rows.lmdb")
+    assert online.lookup({"id": [1]}).version == "1"
+    assert "going on with release 1" in caplog.text
+    store.publish(ROWS, about("3"))
+    assert online.lookup({"id": [1]}).version == "3"
+
+
 # -- Redis --------------------------------------------------------------------------------------
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from bowerbird.core.errors import CorruptError, NewerWorkspaceError, StorageError, UserError
+from bowerbird.core.errors import (
+    BowerbirdError,
+    CorruptError,
+    NewerWorkspaceError,
+    StorageError,
+    UserError,
+)
 from bowerbird.data.features.online.rows import About, Contents, Found, Rows, contents_of, entries
 from bowerbird.data.keyvalue import (
     LONGEST_KEY,
@@ -28,6 +35,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from bowerbird.workspace.releases import Release
+
+_log = logging.getLogger(__name__)
 
 CONTENTS, ROWS = "contents.json", "rows.lmdb"
 _VERSION = 1
@@ -131,6 +140,8 @@ class FileOnline:
 class LiveFiles:
     """Reads whichever release is live: looks for a newer one now and then, never during a look-up.
 
+    Where a newer one cannot be read, or nobody says which is live, it goes on with what it has.
+
     pinned: the live release, as in ``open_log(home, ref).pinned``. every: seconds between looks.
     """
 
@@ -148,8 +159,11 @@ class LiveFiles:
                 release = self._pinned()
                 if release.version != self._version:
                     self._version, self._online = self._opened(release)
-                self._looked = monotonic()
+            except BowerbirdError as error:
+                # What is held can be read still; that it grows old is said by `Found.stale`.
+                _log.warning("going on with release %s: %s", self._version, error)
             finally:
+                self._looked = monotonic()
                 self._lock.release()
         return self._online
 
