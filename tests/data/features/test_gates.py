@@ -135,6 +135,18 @@ def test_a_failure_shows_rows_of_its_column() -> None:
     assert one(Range("spend", 0, 300), facts).examples == ()
 
 
+def test_a_map_is_judged_by_its_keys_and_its_rows_are_shown() -> None:
+    maps = pa.array([[("a", 1)], [], [("a", 1), ("b", 2)]], pa.map_(pa.string(), pa.int64()))
+    rows = pa.table({"id": [1, 2, 3], "m": maps})
+    staged = summarise_exactly(rows)
+    gates = [Range("m", high=1), Coverage("m", at_least=0.9)]
+    found = judge(gates, staged, None, GOOD)
+    assert [finding.passed for finding in found] == [False, False]
+    kinds = {name: one.kind for name, one in staged.items()}
+    assert offenders(gates[:1], found, rows, ["id"], kinds) == {"m": ("id=3",)}
+    assert offenders(gates[1:], found, rows, ["id"], kinds) == {"m": ("id=2",)}
+
+
 def _kinds() -> dict[str, Kind]:
     return {name: found.kind for name, found in STAGED.items()}
 

@@ -278,6 +278,23 @@ def test_frequent_values_are_found_and_counted_within_the_stated_error(seed: int
     assert all(count <= truth[name] + room for name, count in told.items())
 
 
+def test_long_texts_do_not_make_a_sketch_large() -> None:
+    texts = [f"{n:06}" + "x" * 5000 for n in range(2000)]
+    one = sketched(texts, Kind.CATEGORY)
+    assert isinstance(one.detail, Names)
+    assert len(encode({"x": one})) < 400_000
+    assert spreads.distinct(one.detail.spread) == pytest.approx(2000, rel=spreads.DISTINCT_ERROR)
+    few = sketched(texts[:2] * 3, Kind.CATEGORY).detail
+    assert isinstance(few, Names)
+    assert spreads.counts(few.spread, texts[:2]) == dict.fromkeys(texts[:2], 3)
+
+
+def test_uuids_are_ids() -> None:
+    ids = pa.array([b"0" * 16, b"1" * 16], pa.binary(16))
+    one = summarise_exactly(pa.table({"x": pa.ExtensionArray.from_storage(pa.uuid(), ids)}))["x"]
+    assert one.covered == 2
+
+
 def test_counts_and_sketches_merge_into_a_sketch() -> None:
     plain, quick = exact([1.0, 1.0, 2.0], Kind.REAL), sketched([3.0], Kind.REAL)
     both = numbers_of(merged([plain, quick]))
