@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -121,10 +121,17 @@ class FileOnline:
 
         columns: None: all. stale_after: rows that are older are said to be stale. now: none: now.
         """
+        values = self._held().get_many(self._rows.asked(keys))
+        return self._rows.found(values, columns, stale_after, now or datetime.now(UTC))
+
+    def entries(self) -> Iterator[tuple[bytes, bytes]]:
+        """Every (key, row) as bytes, for another store."""
+        yield from self._held().items()
+
+    def _held(self) -> Reader:
         if self._file is None:
             raise UserError("this reader was closed", fix="open_online(folder)")
-        values = self._file.get_many(self._rows.asked(keys))
-        return self._rows.found(values, columns, stale_after, now or datetime.now(UTC))
+        return self._file
 
     def close(self) -> None:
         """Let the file go. Other readers of it are not disturbed."""
