@@ -90,7 +90,7 @@ def consumed(batches: Iterable[Any], columns: Sequence[str] = ("n0", "u0")) -> t
 
 
 def two_at_once(
-    folder: str, sides: tuple[Side, With | AsOf], columns: Sequence[str] = ("n0", "u0")
+    folder: str, sides: tuple[Side, *tuple[With | AsOf, ...]], columns: Sequence[str] = ("n0", "u0")
 ) -> tuple[int, float]:
     """Our join, two buckets side by side."""
     from concurrent.futures import ThreadPoolExecutor

@@ -233,7 +233,7 @@ def _tile_tasks(work: Work) -> Iterable[Task]:
     group: FeatureGroup = decoded(work.step.spec, FeatureGroup)
     lake = Lake(work.home)
     inputs: dict[str, str | None] = {ref: now.version for ref, now in work.inputs.items()}
-    layout = _tile_layout(lake, group, inputs, Grain(work.step.definition["grain"]))
+    layout = tile_layout(lake, group, inputs, Grain(work.step.definition["grain"]))
     wanted = sorted(map(span_of, work.step.cells or (work.step.cell,)))
     for some in _chunks(wanted, 16):
         job = Tiling(group, inputs, some, layout, work.files)
@@ -258,9 +258,10 @@ def span_of(cell: str) -> Span:
     return Span(found, *spanned)
 
 
-def _tile_layout(
+def tile_layout(
     lake: Lake, group: FeatureGroup, inputs: Mapping[str, str | None], fine: Grain
 ) -> Table:
+    """How a group's tiles lie: by grain and time, the keys in order."""
     empty = events_between(lake, group, inputs, None, (0, 0))
     keeps = tiles.accumulators(group.columns)
     made = tiles.tile(keeps, empty, group.key, group.at, Span(fine, 0, 1), group.known_at)
