@@ -113,6 +113,13 @@ def test_embeddings_say_their_dimension_their_norms_and_what_is_broken() -> None
     assert (one.nulls, one.covered) == (1, 4)
 
 
+def test_a_vector_too_long_for_a_double_is_no_error() -> None:
+    one = exact([[1e200, 1e200], [3.0, 4.0]], Kind.EMBEDDING)
+    both = merged([one, exact([[1.7e308, 1.7e308]], Kind.EMBEDDING)])
+    assert isinstance(both.detail, Vectors)
+    assert (both.detail.norms.infinite, both.detail.norms.high, both.detail.broken) == (2, 5.0, 0)
+
+
 def test_embeddings_of_several_dimensions_are_told_apart() -> None:
     one = exact([[1.0], [3.0, 4.0], []], Kind.EMBEDDING)
     assert isinstance(one.detail, Vectors)

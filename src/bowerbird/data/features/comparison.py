@@ -179,8 +179,10 @@ def _cosine(before: tuple[float, ...], after: tuple[float, ...]) -> float | None
     if len(before) != len(after) or not before:
         return None
     b, a = np.array(before), np.array(after)
-    lengths = float(np.linalg.norm(b) * np.linalg.norm(a))
-    return None if lengths == 0 else _known(1 - float(b @ a) / lengths)
+    with np.errstate(over="ignore", invalid="ignore"):
+        lengths = float(np.linalg.norm(b) * np.linalg.norm(a))
+        along = float(b @ a)
+    return None if lengths == 0 else _known(1 - along / lengths)
 
 
 def _known(value: float) -> float | None:

@@ -298,7 +298,8 @@ def _vectors(present: pa.Array, how: Spreads) -> Vectors:
     center: tuple[float, ...] = ()
     if len(dimensions) == 1 and sound.any():
         matrix = values.reshape(len(lengths), int(dimensions[0]))
-        center = tuple(matrix[sound].mean(axis=0).tolist())
+        with np.errstate(over="ignore", invalid="ignore"):
+            center = tuple(matrix[sound].mean(axis=0).tolist())
     norms = np.sqrt(squares[sound])
     return Vectors(
         values=len(lengths),
@@ -434,10 +435,12 @@ def _merged_vectors(parts: Sequence[Vectors]) -> Vectors:
         for dimension, count in one.dimensions.items():
             dimensions[dimension] = dimensions.get(dimension, 0) + count
     center: tuple[float, ...] = ()
-    sound = [(one.norms.finite, one.center) for one in parts if one.center]
+    sound = [(one.values - one.broken, one.center) for one in parts if one.center]
     if len(dimensions) == 1 and sound:
         weights = np.array([weight for weight, _ in sound], dtype=np.float64)
-        center = tuple((weights @ np.array([at for _, at in sound]) / weights.sum()).tolist())
+        with np.errstate(over="ignore", invalid="ignore"):
+            total = weights @ np.array([at for _, at in sound], dtype=np.float64)
+        center = tuple((total / weights.sum()).tolist())
     return Vectors(
         values=sum(one.values for one in parts),
         dimensions=dict(sorted(dimensions.items())),
