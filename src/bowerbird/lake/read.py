@@ -112,6 +112,27 @@ def read(
     return pa.concat_tables([schema.empty_table(), *blocks])
 
 
+def read_by_cell(
+    lake: Lake,
+    ref: Ref | str,
+    version: str | None = None,
+    columns: Sequence[str] | None = None,
+    cells: Iterable[str] | None = None,
+) -> dict[str, pa.Table]:
+    """The same rows, each partition by itself: its path -> its rows, in order of the paths."""
+    import pyarrow as pa
+
+    found = plan(lake, ref, version, columns, None, cells)
+    schema = found.arrow_schema()
+    with translated(f"reading {identifier(ref)}"), ThreadPoolExecutor() as pool:
+        files = pool.map(lambda task: list(streams.file_blocks(found, task)), found.tasks)
+        made: dict[str, list[pa.Table]] = {}
+        for task, blocks in zip(found.tasks, files, strict=True):
+            cell = snapshots.part_of(found.table.metadata, task.file)
+            made.setdefault(cell, [schema.empty_table()]).extend(blocks)
+    return {cell: pa.concat_tables(blocks) for cell, blocks in sorted(made.items())}
+
+
 def read_batches(
     lake: Lake,
     ref: Ref | str,

@@ -15,7 +15,6 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import msgspec
-import numpy as np
 
 from bowerbird.core import inside
 from bowerbird.core.engine import Task
@@ -31,7 +30,7 @@ from bowerbird.data.features.columns import DAY, duration
 from bowerbird.data.features.compute import output_schema
 from bowerbird.data.features.keys import distinct
 from bowerbird.data.features.specs import FeatureGroup
-from bowerbird.data.features.tiles import Grain, Span
+from bowerbird.data.features.tiles import END, Grain, Span
 from bowerbird.data.making import want
 from bowerbird.lake import (
     Day,
@@ -46,12 +45,10 @@ from bowerbird.lake import (
     read,
     write,
 )
+from bowerbird.lake.read import read_by_cell
 from bowerbird.lake.schema import columns_of, declared_type
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
-    from bowerbird.data.features.timeline import Ints, Mask
     from bowerbird.lake.specs import Transform
 
 TOGETHER = 64
@@ -357,44 +354,24 @@ def keep(home: Home, job: Keeping) -> Written:
         }
         for moment in job.moments
     }
-    spans = sorted(
-        {span for windows in wanted.values() for own in windows.values() for span in own}
-    )
-    rows = read(lake, ref, job.version, cells=[tile_cell(span) for span in spans] or ["grain=none"])
-    place = _span_of_rows(rows, spans)
+    needed = [*group.key, END, *tiles.accumulators(group.columns)]
+    cells = {tile_cell(s) for windows in wanted.values() for own in windows.values() for s in own}
+    held = read_by_cell(lake, ref, job.version, needed, cells)
+    empty = read(lake, ref, job.version, needed, cells=[])
+    longest = max(tiles.windows_of(group.columns), key=lambda over: duration(over or "100y"))
     made = []
     for moment, windows in wanted.items():
         of = {
-            over: rows.filter(pa.array(_among(place, spans, own))) for over, own in windows.items()
+            over: pa.concat_tables([empty, *(held[tile_cell(span)] for span in own)])
+            for over, own in windows.items()
         }
-        held = pa.concat_tables([one.select(list(group.key)) for one in of.values()])
-        keys = distinct(held, group.key)
+        keys = distinct(of[longest], group.key)
         found = tiles.fold(group.columns, of.__getitem__, group.key, types, keys, moment)
         at = pa.array([moment] * keys.num_rows, pa.timestamp("us", tz="UTC"))
         arrays = [*keys.columns, at, *found.columns]
         made.append(pa.table(arrays, names=[*keys.column_names, "at", *found.column_names]))
     inside.tell(f"{len(made)} moments")
     return write(lake, job.layout, pa.concat_tables(made), job.folder, str(group.ref))
-
-
-def _span_of_rows(rows: pa.Table, spans: Sequence[Span]) -> Ints:
-    """Which of the spans each tile is of."""
-    import pyarrow as pa
-
-    kinds = list(Grain)
-    grains = rows["grain"].combine_chunks().dictionary_encode()
-    number = np.array([kinds.index(Grain(name)) for name in grains.dictionary.to_pylist()] or [0])
-    start = rows["start"].cast(pa.int64()).to_numpy()
-    mine = start * len(kinds) + number[np.asarray(grains.indices)] if len(rows) else start
-    known = np.array([span.start * len(kinds) + kinds.index(span.grain) for span in spans])
-    order = np.argsort(known)
-    found: Ints = order[np.searchsorted(known[order], mine)] if len(known) else mine
-    return found
-
-
-def _among(place: Ints, spans: Sequence[Span], some: Iterable[Span]) -> Mask:
-    wanted = set(some)
-    return np.array([span in wanted for span in spans] or [False])[place]
 
 
 TILE = StepKind(target=TargetKind.TABLE, tasks=_tile_tasks, change=change, inverse="table.rollback")
