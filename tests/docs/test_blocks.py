@@ -25,7 +25,7 @@ from tests.seaweed import KEY, SECRET, Seaweed
 
 BY_HAND = {"README.md": 2, "docs/tour.md": 2, "docs/guides/postgresql.md": 1}
 BY_HAND |= {"docs/lake/catalogs.md": 1, "docs/lake/other_engines.md": 2}
-BY_HAND |= {"docs/guides/import_features.md": 2, "docs/guides/look_up_features.md": 1}
+BY_HAND |= {"docs/guides/import_features.md": 2, "docs/guides/look_up_features.md": 2}
 
 LANGUAGES = {"python", "console", "output", "toml", "yaml", "text"}
 

@@ -59,6 +59,30 @@ def statistics(
     screen.show(found, shown, json=json)
 
 
+@features.command()
+def push(
+    name: Annotated[str, typer.Argument(help="of an Online spec: shop/spend")],
+    url: Annotated[str, typer.Argument(help="redis://host:6379/0, or ${env:NAME}")],
+    json: Json = False,
+) -> None:
+    """Put the live release of online features into Redis, and make it live there."""
+    from bowerbird.workspace.settings import resolve_secrets
+
+    with opened_lake() as lake:
+        from bowerbird.data.features.online import open_online
+        from bowerbird.data.features.online.redis import connected, mirror_redis
+        from bowerbird.workspace.releases import open_log
+
+        ref = name if name.startswith("online:") else f"online:{name}"
+        release = open_log(lake.home, ref).pinned()
+        with (
+            connected(resolve_secrets(url)) as client,
+            open_online(Path(release.files.folder)) as online,
+        ):
+            contents = mirror_redis(client, online)
+    screen.show(contents, screen_features.pushed, json=json)
+
+
 @features.command(name="import")
 def import_(
     place: Annotated[

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     )
     from bowerbird.data.features.gates import Finding
     from bowerbird.data.features.interop.module import Imported
+    from bowerbird.data.features.online import Contents
 
 _NOTHING = "-"
 
@@ -95,6 +96,16 @@ def findings(shown: Sequence[Finding]) -> None:
             out.print(Text("   passed  ", style="green"), Text(gate, style="bold"), told, sep="")
     verdict = f"{len(bad)} of {len(shown)} checks failed" if bad else f"{len(shown)} checks passed"
     out.print(Text(verdict, style="bold red" if bad else "bold green"))
+
+
+def pushed(shown: Contents) -> None:
+    """What is live now."""
+    one = shown.about
+    out.print(
+        f"{one.ref}: {shown.rows:,} keys of version {one.version}, "
+        f"fresh to {one.fresh:%Y-%m-%d %H:%M} UTC",
+        markup=False,
+    )
 
 
 def imported(shown: Imported, to: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
@@ -130,6 +130,11 @@ class Reader:
         """What `get` gives for each key, in their order."""
         with self.env.begin() as reading:
             return [reading.get(key) for key in keys]
+
+    def items(self) -> Iterator[tuple[bytes, bytes]]:
+        """All of them, by key."""
+        with self.env.begin() as reading:
+            yield from reading.cursor()
 
 
 # LMDB refuses to open a file twice in a process, so readers of one file share it. By device and

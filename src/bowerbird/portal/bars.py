@@ -73,13 +73,11 @@ def trend(values: Sequence[float | None], labels: Sequence[str]) -> str:
         for one, other in pairwise(places)
         if one is not None and other is not None
     ]
-    # With many partitions dots would be one band; the titles are on them, so they stay, unseen.
-    css = "dot" if len(values) <= 31 else "dot unseen"
     parts += [
-        f'<circle class="{css}" cx="{percent(one[0])}" cy="{one[1]:.4g}" r="2.4">'
+        f'<circle class="dot" cx="{percent(one[0])}" cy="{one[1]:.4g}" r="2.4">'
         f"<title>{escape(one[2])}</title></circle>"
         for one in places
-        if one is not None
+        if one is not None and len(values) <= 31  # more dots would be one band
     ]
     return drawing(parts, height, "plot trend")
 

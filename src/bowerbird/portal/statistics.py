@@ -16,8 +16,8 @@ from bowerbird.portal import bars, formats
 from bowerbird.portal.report import environment
 from bowerbird.stats import drift
 
-MANY = 400
-"""Of more partitions than this, the table of each is left out: the curves show them."""
+MANY = 3_000
+"""Of more columns of partitions than this, their tables are left out: the curves show them."""
 
 
 def write_statistics(view: StatisticsView, folder: Path) -> Path:
@@ -58,7 +58,7 @@ def render(view: StatisticsView) -> str:
         passed=passed,
         verdict=verdict(view),
         trends=_trends(view),
-        many=len(view.parts) > MANY,
+        many=sum(len(part.columns) for part in view.parts) > MANY,
         large=drift.LARGE,
     )
 

@@ -28,6 +28,7 @@ from bowerbird.data.features.gates import (
     Nulls,
     Range,
     RowCount,
+    calls_of,
     check,
     failures,
     judge,
@@ -134,6 +135,18 @@ def test_a_failure_shows_rows_of_its_column() -> None:
     assert one(Range("spend", 0, 300), facts).examples == ()
 
 
+def test_a_map_is_judged_by_its_keys_and_its_rows_are_shown() -> None:
+    maps = pa.array([[("a", 1)], [], [("a", 1), ("b", 2)]], pa.map_(pa.string(), pa.int64()))
+    rows = pa.table({"id": [1, 2, 3], "m": maps})
+    staged = summarise_exactly(rows)
+    gates = [Range("m", high=1), Coverage("m", at_least=0.9)]
+    found = judge(gates, staged, None, GOOD)
+    assert [finding.passed for finding in found] == [False, False]
+    kinds = {name: one.kind for name, one in staged.items()}
+    assert offenders(gates[:1], found, rows, ["id"], kinds) == {"m": ("id=3",)}
+    assert offenders(gates[1:], found, rows, ["id"], kinds) == {"m": ("id=2",)}
+
+
 def _kinds() -> dict[str, Kind]:
     return {name: found.kind for name, found in STAGED.items()}
 
@@ -205,6 +218,7 @@ def wrong(*_: object) -> int:
 
 
 def test_a_function_of_yours_is_asked() -> None:
+    assert calls_of([*DEFAULT, Custom(f"{__name__}:few")]) == (f"{__name__}:few",)
     assert one(Custom(f"{__name__}:few")).text == "only 4 rows"
     assert one(Custom(f"{__name__}:few"), Facts(rows_found=10)).passed
     assert len(judge([Custom(f"{__name__}:each")], STAGED, None, GOOD)) == len(STAGED)

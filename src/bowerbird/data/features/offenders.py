@@ -32,7 +32,7 @@ def offenders(
         named = getattr(gate, "column", "")
         for column in rows.column_names if named == EVERY else [named]:
             if (type(gate).__name__, column) in failed and column in rows.column_names:
-                bad = _bad(gate, rows[column].combine_chunks(), kinds[column])
+                bad = _bad(gate, _values(rows, column), kinds[column])
                 if bad is not None and column not in found:
                     found[column] = _named(rows, bad, keys, most)
     return found
@@ -47,6 +47,16 @@ def duplicates(
     counted = rows.select(list(keys)).group_by(list(keys)).aggregate([([], "count_all")])
     twice = counted.filter(pc.greater(counted["count_all"], 1))
     return len(twice), _texts(twice.slice(0, most), keys)
+
+
+def _values(rows: pa.Table, column: str) -> pa.Array:
+    import pyarrow as pa
+
+    from bowerbird.data.features.statistics import plain
+
+    values = rows[column].combine_chunks()
+    # Arrow leaves a column of several chunks that do not fit into one as it is.
+    return plain(pa.concat_arrays(values.chunks) if isinstance(values, pa.ChunkedArray) else values)
 
 
 def _bad(gate: Gate, values: pa.Array, kind: Kind) -> Any:

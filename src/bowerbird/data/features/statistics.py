@@ -226,13 +226,8 @@ def _summarised(
 
 def of(name: str, values: pa.Array, kind: Kind, how: Spreads = SKETCHED) -> Statistics:
     """The statistics of one column's values."""
-    import pyarrow as pa
-
     type_ = str(values.type)
-    if pa.types.is_dictionary(values.type):
-        values = values.dictionary_decode()
-    if pa.types.is_map(values.type):
-        values = _keys(values)
+    values = plain(values)
     present = values.drop_null()
     match kind:
         case Kind.COUNT | Kind.REAL:
@@ -246,11 +241,17 @@ def of(name: str, values: pa.Array, kind: Kind, how: Spreads = SKETCHED) -> Stat
     return Statistics(name, kind, type_, len(values), len(values) - len(present), detail)
 
 
-def _keys(values: pa.Array) -> pa.Array:
-    """Of each map the list of its keys."""
+def plain(values: pa.Array) -> pa.Array:
+    """A column without dictionaries and names of types; of a map, the list of its keys."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    if isinstance(values.type, pa.BaseExtensionType):
+        values = values.storage
+    if pa.types.is_dictionary(values.type):
+        return values.dictionary_decode()
+    if not pa.types.is_map(values.type):
+        return values
     offsets = pa.array(values.offsets.to_numpy())  # a copy, for one that is sliced takes no mask
     return pa.ListArray.from_arrays(offsets, values.keys, mask=pc.is_null(values))
 
@@ -297,7 +298,8 @@ def _vectors(present: pa.Array, how: Spreads) -> Vectors:
     center: tuple[float, ...] = ()
     if len(dimensions) == 1 and sound.any():
         matrix = values.reshape(len(lengths), int(dimensions[0]))
-        center = tuple(matrix[sound].mean(axis=0).tolist())
+        with np.errstate(over="ignore", invalid="ignore"):
+            center = tuple(matrix[sound].mean(axis=0).tolist())
     norms = np.sqrt(squares[sound])
     return Vectors(
         values=len(lengths),
@@ -433,10 +435,12 @@ def _merged_vectors(parts: Sequence[Vectors]) -> Vectors:
         for dimension, count in one.dimensions.items():
             dimensions[dimension] = dimensions.get(dimension, 0) + count
     center: tuple[float, ...] = ()
-    sound = [(one.norms.finite, one.center) for one in parts if one.center]
+    sound = [(one.values - one.broken, one.center) for one in parts if one.center]
     if len(dimensions) == 1 and sound:
         weights = np.array([weight for weight, _ in sound], dtype=np.float64)
-        center = tuple((weights @ np.array([at for _, at in sound]) / weights.sum()).tolist())
+        with np.errstate(over="ignore", invalid="ignore"):
+            total = weights @ np.array([at for _, at in sound], dtype=np.float64)
+        center = tuple((total / weights.sum()).tolist())
     return Vectors(
         values=sum(one.values for one in parts),
         dimensions=dict(sorted(dimensions.items())),

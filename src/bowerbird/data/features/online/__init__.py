@@ -11,7 +11,7 @@ RedisOnline(client, "feature_group:shop/spend").lookup({"household_id": [1, 2]})
 """
 
 from bowerbird.data.features.online.files import FileOnline, LiveFiles, open_online, write_online
-from bowerbird.data.features.online.redis import RedisOnline, publish_redis
+from bowerbird.data.features.online.redis import RedisOnline, mirror_redis, publish_redis
 from bowerbird.data.features.online.rows import About, Contents, Found, latest
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "LiveFiles",
     "RedisOnline",
     "latest",
+    "mirror_redis",
     "open_online",
     "publish_redis",
     "write_online",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -13,7 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from bowerbird.core.errors import CorruptError, NewerWorkspaceError, StorageError, UserError
+from bowerbird.core.errors import (
+    BowerbirdError,
+    CorruptError,
+    NewerWorkspaceError,
+    StorageError,
+    UserError,
+)
 from bowerbird.data.features.online.rows import About, Contents, Found, Rows, contents_of, entries
 from bowerbird.data.keyvalue import (
     LONGEST_KEY,
@@ -28,6 +35,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from bowerbird.workspace.releases import Release
+
+_log = logging.getLogger(__name__)
 
 CONTENTS, ROWS = "contents.json", "rows.lmdb"
 _VERSION = 1
@@ -112,10 +121,17 @@ class FileOnline:
 
         columns: None: all. stale_after: rows that are older are said to be stale. now: none: now.
         """
+        values = self._held().get_many(self._rows.asked(keys))
+        return self._rows.found(values, columns, stale_after, now or datetime.now(UTC))
+
+    def entries(self) -> Iterator[tuple[bytes, bytes]]:
+        """Every (key, row) as bytes, for another store."""
+        yield from self._held().items()
+
+    def _held(self) -> Reader:
         if self._file is None:
             raise UserError("this reader was closed", fix="open_online(folder)")
-        values = self._file.get_many(self._rows.asked(keys))
-        return self._rows.found(values, columns, stale_after, now or datetime.now(UTC))
+        return self._file
 
     def close(self) -> None:
         """Let the file go. Other readers of it are not disturbed."""
@@ -130,6 +146,8 @@ class FileOnline:
 
 class LiveFiles:
     """Reads whichever release is live: looks for a newer one now and then, never during a look-up.
+
+    Where a newer one cannot be read, or nobody says which is live, it goes on with what it has.
 
     pinned: the live release, as in ``open_log(home, ref).pinned``. every: seconds between looks.
     """
@@ -148,8 +166,11 @@ class LiveFiles:
                 release = self._pinned()
                 if release.version != self._version:
                     self._version, self._online = self._opened(release)
-                self._looked = monotonic()
+            except BowerbirdError as error:
+                # What is held can be read still; that it grows old is said by `Found.stale`.
+                _log.warning("going on with release %s: %s", self._version, error)
             finally:
+                self._looked = monotonic()
                 self._lock.release()
         return self._online
 

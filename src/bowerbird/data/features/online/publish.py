@@ -24,7 +24,7 @@ def publish(job: Job) -> Made:
     kept = latest(rows, spec.key, spec.at)
     tell(f"{kept.num_rows:,} keys of {rows.num_rows:,} rows")
     version = str(job.inputs[spec.source].version)
-    about = About(spec.source, version, pc.max(kept[spec.at]).as_py(), spec.key)
+    about = About(str(spec.ref), version, pc.max(kept[spec.at]).as_py(), spec.key)
     contents = write_online(Path(job.folder), kept, about)
     return Made(
         note={"rows": contents.rows, "version": version, "fresh": about.fresh.isoformat()},

@@ -2,7 +2,7 @@
 
 Keys of one group, in one slot of a cluster (``{…}`` is what Redis hashes):
 
-    bowerbird:{ref}:live             -> the version that is live
+    bowerbird:{ref}:live             -> the version that is live: the table's, and of which columns
     bowerbird:{ref}:versions         a hash: version -> contents, of all that are there, or half
     bowerbird:{ref}:VERSION:there    set first when a version is written, deleted first when it goes
     bowerbird:{ref}:VERSION:N        hashes: key -> row, of about 8,192 rows each
@@ -15,11 +15,13 @@ are, for it goes before they do; if not, the look-up is made again of the versio
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from itertools import islice
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -27,6 +29,7 @@ from bowerbird.core.errors import (
     CommitConflictError,
     CorruptError,
     RefError,
+    SettingsError,
     StorageError,
     UnavailableError,
     UserError,
@@ -35,6 +38,8 @@ from bowerbird.data.features.online.rows import About, Contents, Found, Rows, co
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from bowerbird.data.features.online.files import FileOnline
 
 _A_BUCKET = 8_192
 """Rows of a hash: so many that a look-up of a hundred keys asks few hashes, so few that none is
@@ -54,26 +59,59 @@ def publish_redis(client: Any, rows: pa.Table, about: About) -> Contents:
     deleted the version meanwhile, `UnavailableError` for a server that does not answer,
     `StorageError` for one that has no room.
     """
-    from redis import exceptions
-
-    _check(client, about.ref)
     contents = contents_of(rows, about)
-    pairs = list(entries(rows, contents))
-    if len({key for key, _ in pairs}) < len(pairs):
+    pairs = dict(entries(rows, contents))
+    if len(pairs) < rows.num_rows:
         raise UserError(
             "a key comes twice", where=about.ref, expected="each key once", fix="latest(rows, keys)"
         )
-    names = _Names(about.ref)
-    with _translated(about.ref):
-        if _text(client.get(names.live)) != about.version:
+    _publish(client, contents, pairs.items())
+    return contents
+
+
+def mirror_redis(client: Any, online: FileOnline) -> Contents:
+    """Publish what a release's file holds, as it is: after a rollback too. As `publish_redis`."""
+    _publish(client, online.contents, online.entries())
+    return online.contents
+
+
+def _publish(client: Any, contents: Contents, pairs: Iterable[tuple[bytes, bytes]]) -> None:
+    from redis import exceptions
+
+    _check(client, contents.about.ref)
+    names, version = _Names(contents.about.ref), _version(contents)
+    with _translated(contents.about.ref):
+        if _text(client.get(names.live)) != version:
             try:
                 _write(client, names, contents, pairs)
             except exceptions.OutOfMemoryError:
                 _delete(client, names, contents)  # half a version is not what should fill it
                 raise
-            _switch(client, names, about.version)
-        _delete_others(client, names, about.version)
-    return contents
+            _switch(client, names, version)
+        _delete_others(client, names, version)
+
+
+def _version(contents: Contents) -> str:
+    """The table's version, and what tells other columns of the same version from these."""
+    return f"{contents.about.version}-{sha256(msgspec.json.encode(contents)).hexdigest()[:8]}"
+
+
+def connected(url: str) -> Any:
+    """A client of a server, by its URL. Raises `SettingsError` for a URL that is none, or without
+    the library."""
+    try:
+        import redis
+    except ImportError as error:
+        raise SettingsError(
+            "Redis needs the library redis", fix="pip install 'bowerbird[redis]'"
+        ) from error
+    try:
+        return redis.Redis.from_url(url)
+    except ValueError as error:  # the URL may hold a password: it is not shown
+        raise SettingsError(
+            "this is no URL of a Redis server",
+            expected="redis://host:6379/0, rediss://… or unix:///path",
+        ) from error
 
 
 def _check(client: Any, ref: str) -> None:
@@ -86,18 +124,19 @@ def _check(client: Any, ref: str) -> None:
 
 
 def _write(
-    client: Any, names: _Names, contents: Contents, pairs: Sequence[tuple[bytes, bytes]]
+    client: Any, names: _Names, contents: Contents, pairs: Iterable[tuple[bytes, bytes]]
 ) -> None:
-    version, buckets = contents.about.version, _buckets(contents.rows)
+    version, buckets = _version(contents), _buckets(contents.rows)
     with client.pipeline(transaction=True) as first:
         first.hset(names.versions, version, msgspec.json.encode(contents))
         first.set(names.there(version), b"1")
         first.execute()
-    for start in range(0, len(pairs), _A_BATCH):
+    rest = iter(pairs)
+    while batch := list(islice(rest, _A_BATCH)):
+        filled: dict[int, dict[bytes, bytes]] = {}
+        for key, row in batch:
+            filled.setdefault(_bucket(key, buckets), {})[key] = row
         with client.pipeline(transaction=False) as sent:
-            filled: dict[int, dict[bytes, bytes]] = {}
-            for key, row in pairs[start : start + _A_BATCH]:
-                filled.setdefault(_bucket(key, buckets), {})[key] = row
             for bucket, mapping in filled.items():
                 sent.hset(names.rows(version, bucket), mapping=mapping)
             sent.execute()
@@ -125,12 +164,19 @@ def _delete_others(client: Any, names: _Names, version: str) -> None:
 
 
 def _delete(client: Any, names: _Names, contents: Contents) -> None:
-    version, buckets = contents.about.version, _buckets(contents.rows)
+    version, buckets = _version(contents), _buckets(contents.rows)
     client.delete(names.there(version))
     for start in range(0, buckets, _A_BATCH):
         end = min(start + _A_BATCH, buckets)
         client.unlink(*(names.rows(version, bucket) for bucket in range(start, end)))
     client.hdel(names.versions, version)
+
+
+class _Seen(NamedTuple):
+    """A version that was live when somebody looked."""
+
+    version: str
+    rows: Rows
 
 
 class RedisOnline:
@@ -143,12 +189,12 @@ class RedisOnline:
         _check(client, ref)
         self._client, self._names, self._every = client, _Names(ref), every
         with _translated(ref):
-            self._rows, self._looked = self._live(), monotonic()
+            self._seen, self._looked = self._live(), monotonic()
 
     @property
     def contents(self) -> Contents:
         """Of the version that was last seen live."""
-        return self._rows.contents
+        return self._seen.rows.contents
 
     def lookup(
         self,
@@ -164,20 +210,20 @@ class RedisOnline:
         """
         with _translated(self._names.ref):
             if monotonic() - self._looked >= self._every:
-                self._rows, self._looked = self._live(), monotonic()
+                self._seen, self._looked = self._live(), monotonic()
             for _ in range(_TRIES):
-                rows = self._rows
-                values = self._values(rows, rows.asked(keys))
+                seen = self._seen
+                values = self._values(seen, seen.rows.asked(keys))
                 if values is not None:
-                    return rows.found(values, columns, stale_after, now or datetime.now(UTC))
-                self._rows, self._looked = self._live(), monotonic()
+                    return seen.rows.found(values, columns, stale_after, now or datetime.now(UTC))
+                self._seen, self._looked = self._live(), monotonic()
         raise UnavailableError(
             f"{_TRIES} versions were published during one look-up", where=self._names.ref
         )
 
-    def _values(self, rows: Rows, keys: Sequence[bytes]) -> list[bytes | None] | None:
+    def _values(self, seen: _Seen, keys: Sequence[bytes]) -> list[bytes | None] | None:
         """The rows' bytes, or None if the version is gone."""
-        version, buckets = rows.contents.about.version, _buckets(rows.contents.rows)
+        version, buckets = seen.version, _buckets(seen.rows.contents.rows)
         wanted: dict[int, list[int]] = {}
         for place, key in enumerate(keys):
             wanted.setdefault(_bucket(key, buckets), []).append(place)
@@ -194,7 +240,7 @@ class RedisOnline:
                 found[place] = value
         return found
 
-    def _live(self) -> Rows:
+    def _live(self) -> _Seen:
         names = self._names
         for _ in range(_TRIES):
             version = _text(self._client.get(names.live))
@@ -204,7 +250,7 @@ class RedisOnline:
                 )
             kept = self._client.hget(names.versions, version)
             if kept is not None:
-                return Rows(_decoded(kept, names.live))
+                return _Seen(version, Rows(_decoded(kept, names.live)))
         raise CorruptError(f"{version} is live and not there", where=names.versions)
 
 

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 class About(msgspec.Struct, frozen=True):
     """What is published.
 
-    ref: of the group. version: of the table that the rows come from. fresh: what happened until
-    then is in them. keys: columns that name a row.
+    ref: of what is looked up. version: of the table that the rows come from. fresh: what happened
+    until then is in them. keys: columns that name a row.
     """
 
     ref: str
