@@ -14,8 +14,8 @@ FEATURES = Room(
 SAMPLES = Room(
     name="data/samples",
     title="Training sets, everything as of each request",
-    specs={"TrainingSet": "bowerbird.data.samples.specs:TrainingSet"},
-    wants={"TrainingSet": "bowerbird.data.samples.specs:wants"},
+    specs={"Examples": "bowerbird.data.samples.specs:Examples"},
+    wants={"Examples": "bowerbird.data.samples.specs:examples_wants"},
     steps={"samples.build": "bowerbird.data.samples.build:BUILD"},
     standing="first",
 )

@@ -20,7 +20,7 @@ from bowerbird.data.making import Job, Made
 from bowerbird.data.samples.leakage import refuse_leaks
 from bowerbird.data.samples.requests import Requests, periods, staggered, trips
 from bowerbird.data.samples.sequences import sequences
-from bowerbird.data.samples.specs import TrainingSet
+from bowerbird.data.samples.specs import Examples
 from bowerbird.demo.features import names, personal
 from bowerbird.demo.house import SPAN, House, open_house
 from bowerbird.demo.ranking import (
@@ -34,6 +34,7 @@ from bowerbird.demo.ranking import (
     training_rows,
 )
 from bowerbird.demo.shop import shop, week_of
+from bowerbird.demo.training_set import Drawn, Judged
 from bowerbird.lake import Table
 from bowerbird.learning.models.config import History, TransAct
 from bowerbird.learning.models.embeddings import item_embeddings
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from bowerbird.demo.training_set import Judged
     from bowerbird.learning.models.transact import Ranker
     from bowerbird.learning.training.lists import Lists, Rows
 
@@ -62,14 +62,15 @@ def training_set(job: Job) -> tuple[Table, pa.Table]:
     """A table of lists: a row a candidate, with its label and its features."""
     import pyarrow as pa
 
-    spec = job.spec(TrainingSet)
+    spec = job.spec(Examples)
+    drawn = msgspec.convert(spec.settings, Drawn)
     house = open_house(job)
     windows = house.split.training(1)[0], house.split.validation
-    start = windows[spec.judged_on == "test"][0]
+    start = windows[drawn.judged_on == "test"][0]
     parts = []
     for period, requests in training_requests(house, start, TRIPS, spec.seed):
         tell(f"{len(requests):,} requests, {'four weeks' if period else 'a trip'} each")
-        parts.append(_rows_of_lists(house, spec, requests, period=period))
+        parts.append(_rows_of_lists(house, drawn, requests, spec.seed, period=period))
     rows = pa.concat_tables(parts)
     floats = {name: "float" for name in rows.column_names if "__" in name}
     schema = {"period": "boolean", "list": "long", "place": "int", "household_id": "long"}
@@ -100,7 +101,7 @@ def training_requests(
 
 
 def sampled(
-    house: House, spec: TrainingSet, requests: Requests, *, period: bool
+    house: House, drawn: Drawn, requests: Requests, seed: int, *, period: bool
 ) -> tuple[Judged, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """The candidates of requests, the rows of them that are kept, and lists of these."""
     judged = house.judged(requests)
@@ -109,21 +110,21 @@ def sampled(
     rows, index = training_rows(
         judged,
         shown > 0,
-        size=spec.size,
-        positives=spec.period_positives if period else spec.positives,
+        size=drawn.size,
+        positives=drawn.period_positives if period else drawn.positives,
         # Drawing promoted ones more often would tell a point-wise loss that they sell less.
-        shown_share=0.0 if period else spec.shown_share,
-        seed=spec.seed + period,
+        shown_share=0.0 if period else drawn.shown_share,
+        seed=seed + period,
     )
     return judged, rows, index
 
 
 def _rows_of_lists(
-    house: House, spec: TrainingSet, requests: Requests, *, period: bool
+    house: House, drawn: Drawn, requests: Requests, seed: int, *, period: bool
 ) -> pa.Table:
     import pyarrow as pa
 
-    judged, rows, index = sampled(house, spec, requests, period=period)
+    judged, rows, index = sampled(house, drawn, requests, seed, period=period)
     request, item = judged.candidates.request, judged.candidates.item
     where, place = np.nonzero(index >= 0)
     owner = np.empty((2, len(rows)), dtype=np.int64)

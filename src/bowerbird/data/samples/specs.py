@@ -1,53 +1,59 @@
-"""What people declare of a training set: whose requests, what was relevant, what else was there."""
+"""What people declare of training sets: rows that a function makes, and what is put beside rows."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
 
+import msgspec
+
+from bowerbird.core.errors import SpecError
 from bowerbird.core.plans import Want
 from bowerbird.core.specs import Spec, of_kind
 from bowerbird.data.features.specs import FeatureGroup
 from bowerbird.data.making import want
 
+Setting = bool | int | float | str
 
-class TrainingSet(Spec, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """Lists to train on, everything as of each request.
 
-    A request is a trip, or four weeks of a household. Positives are candidates that were bought;
-    negatives are drawn from the others, for a trip some from what was displayed or mailed in that
-    store and week.
+class Examples(Spec, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """Rows to train on that a function makes from tables and feature groups, kept as a table.
 
-    purchases, products, placements: refs of tables. features: refs of feature groups.
-    function: ``module:name`` of what builds it. judged_on: the four weeks that a model trained on
-      it is judged on; everything in the set lies before them.
-    size: candidates a list. positives: at most, a trip; period_positives: four weeks.
-    shown_share: share of a trip's list that is drawn from what was displayed or mailed, not bought.
+    For what no event says: lists of candidates with drawn negatives, pairs, moments between events.
+    A `TrainingSet` takes them as its rows, or a model reads them as they are.
+
+    tables: name -> ref of a table that the function reads. features: refs of feature groups.
+    function: ``module:name``; it is given a `Job` and returns (`Table` layout, Arrow rows).
+    settings: what the function wants to be told; part of what the rows mean.
     """
 
-    purchases: str
-    products: str
-    placements: str
-    features: tuple[str, ...]
+    tables: dict[str, str]
     function: str
-    judged_on: Literal["validation", "test"] = "test"
-    size: int = 80
-    positives: int = 25
-    period_positives: int = 40
-    shown_share: float = 0.25
-    history: int = 4193
+    features: tuple[str, ...] = ()
+    settings: dict[str, Setting] = msgspec.field(default_factory=dict)
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "tables", by_ref(self.tables))
+        super().__post_init__()
+
     def refs(self) -> dict[str, str]:
-        tables = {
-            "purchases": self.purchases,
-            "products": self.products,
-            "placements": self.placements,
-        }
+        tables = {f"tables.{name}": ref for name, ref in self.tables.items()}
         return tables | {f"features[{n}]": ref for n, ref in enumerate(self.features)}
 
+    def check(self) -> None:
+        if not self.tables:
+            raise SpecError(
+                "examples of no table", where=f"{self.ref}: tables", expected="at least one"
+            )
 
-def wants(spec: TrainingSet, specs: Mapping[str, Spec]) -> tuple[Want, ...]:
-    reads = (spec.purchases, spec.products, spec.placements)
+
+def by_ref(named: Mapping[str, object]) -> dict[str, object]:
+    """A mapping's specs as their refs: the base does it for a field that is one, or a tuple."""
+    return {n: str(one.ref) if isinstance(one, Spec) else one for n, one in named.items()}
+
+
+def examples_wants(spec: Examples, specs: Mapping[str, Spec]) -> tuple[Want, ...]:
+    """The table of rows, made anew when a table, a group or the function changes."""
     uses = [of_kind(specs, ref, FeatureGroup) for ref in spec.features]
+    reads = tuple(spec.tables.values())
     return (want(spec, "samples.build", reads=reads, uses=uses, calls=(spec.function,)),)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from bowerbird.core.plans import Want
 from bowerbird.core.specs import Spec, of_kind
 from bowerbird.data.making import makes_release, want
-from bowerbird.data.samples.specs import TrainingSet
+from bowerbird.data.samples.specs import Examples
 from bowerbird.learning.models.config import History
 from bowerbird.learning.training.config import Fit
 
@@ -81,17 +81,17 @@ def model_wants(spec: Model, specs: Mapping[str, Spec]) -> tuple[Want, ...]:
 def evaluation_wants(spec: Evaluation, specs: Mapping[str, Spec]) -> tuple[Want, ...]:
     model = of_kind(specs, spec.model, Model)
     reads, uses = _through(model, specs)
-    kept = [ref for ref in reads if not ref.startswith("training_set:")]
+    kept = [ref for ref in reads if not ref.startswith("examples:")]
     reads = (spec.model, *kept)
     return (want(spec, "model.judge", reads=reads, uses=(model, *uses), calls=(spec.function,)),)
 
 
 def _through(model: Model, specs: Mapping[str, Spec]) -> tuple[tuple[str, ...], tuple[Spec, ...]]:
     """What a model reads, its training sets' tables too, and the specs that say how."""
-    training = of_kind(specs, model.training, TrainingSet)
-    validation = of_kind(specs, model.validation, TrainingSet)
+    training = of_kind(specs, model.training, Examples)
+    validation = of_kind(specs, model.validation, Examples)
     groups = tuple(specs[ref] for ref in training.features)
-    tables = (training.purchases, training.products, training.placements)
+    tables = tuple(training.tables.values())
     return (model.training, model.validation, *tables), (training, validation, *groups)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bowerbird.data.samples.specs import TrainingSet
+from bowerbird.data.samples.specs import Examples
 from bowerbird.demo import pipeline, reader
 from bowerbird.discovery.neighbors.specs import Neighbors
 from bowerbird.discovery.serving.specs import Feed
@@ -27,26 +27,24 @@ GROUPS = (
     features.kind,
 )
 
-earlier_trips = TrainingSet(
+SHOP = {"purchases": purchases, "products": products, "placements": placements}
+
+earlier_trips = Examples(
     "shop/earlier_trips",
-    purchases=purchases,
-    products=products,
-    placements=placements,
+    tables=SHOP,
     features=GROUPS,
     function=pipeline.training_set,
-    judged_on="validation",
+    settings={"judged_on": "validation"},
     owner="team:feed",
     description="Lists to train on, all before the validation weeks",
 )
 
-trips = TrainingSet(
+trips = Examples(
     "shop/trips",
-    purchases=purchases,
-    products=products,
-    placements=placements,
+    tables=SHOP,
     features=GROUPS,
     function=pipeline.training_set,
-    judged_on="test",
+    settings={"judged_on": "test"},
     owner="team:feed",
     description="Lists to train on, all before the test weeks",
 )
