@@ -14,8 +14,14 @@ FEATURES = Room(
 SAMPLES = Room(
     name="data/samples",
     title="Training sets, everything as of each request",
-    specs={"Examples": "bowerbird.data.samples.specs:Examples"},
-    wants={"Examples": "bowerbird.data.samples.specs:examples_wants"},
+    specs={
+        "Examples": "bowerbird.data.samples.specs:Examples",
+        "TrainingSet": "bowerbird.data.samples.specs:TrainingSet",
+    },
+    wants={
+        "Examples": "bowerbird.data.samples.specs:examples_wants",
+        "TrainingSet": "bowerbird.data.samples.specs:wants",
+    },
     steps={"samples.build": "bowerbird.data.samples.build:BUILD"},
     standing="first",
 )
