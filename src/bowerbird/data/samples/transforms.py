@@ -204,16 +204,46 @@ def apply(
     Raises `UserError` for a function that raises or gives another count of rows, for a value that
     does not fit, and for a `Standardize` that was not fitted.
     """
+    empty = batch.select([])
+    return apply_apart(transforms, empty, batch, np.empty(0, dtype=np.int64), fitted)[1]
+
+
+def apply_apart(
+    transforms: Sequence[Transform],
+    user: pa.RecordBatch,
+    rows: pa.RecordBatch,
+    of: npt.NDArray[np.int64],
+    fitted: Fitted = NOTHING,
+) -> tuple[pa.RecordBatch, pa.RecordBatch]:
+    """`apply` to rows whose user side is held once a request: row i's is ``user[of[i]]``.
+
+    A column is transformed where it lies, so a user's once a request. A function that reads columns
+    of both sides gets, and makes, a value a row.
+    """
     import pyarrow as pa
 
-    columns = dict(zip(batch.schema.names, batch.columns, strict=True))
+    once = dict(zip(user.schema.names, user.columns, strict=True))
+    each = dict(zip(rows.schema.names, rows.columns, strict=True))
     for run in _fused(transforms, fitted):
-        if isinstance(run, Custom):
-            place = transforms.index(run)
-            columns |= _custom(place, run, columns, batch.num_rows)
-        else:
+        if isinstance(run, dict):
             for column, steps in run.items():
-                columns[column] = _chain(steps, column, columns[column])
+                side = once if column in once else each
+                side[column] = _chain(steps, column, side[column])
+            continue
+        place = transforms.index(run)
+        if all(column in once for column in run.reads):
+            once |= _custom(place, run, once, user.num_rows)
+            continue
+        wide = {c: once[c].take(pa.array(of)) if c in once else each[c] for c in run.reads}
+        made = _custom(place, run, wide, rows.num_rows)
+        once = {column: array for column, array in once.items() if column not in made}
+        each |= made
+    return _batch(once), _batch(each)
+
+
+def _batch(columns: Mapping[str, pa.Array]) -> pa.RecordBatch:
+    import pyarrow as pa
+
     return pa.RecordBatch.from_arrays(list(columns.values()), list(columns))
 
 

@@ -1,0 +1,82 @@
+"""What can be wrong with a training set, said before the first step of training.
+
+A pass over the narrow columns: keys, times, actions. Nothing wide is read, and no feature computed,
+but for a few rows of one bucket that go all the way.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from bowerbird.core.errors import UserError
+from bowerbird.data.samples.bucket import EVERYTHING, Reader, match, open_bucket, open_rows
+from bowerbird.lake import Lake
+
+if TYPE_CHECKING:
+    from bowerbird.core.steps import Home
+    from bowerbird.data.samples.planning import SetPlan
+    from bowerbird.data.samples.splits import Window
+
+REHEARSED = 64
+"""Rows that go all the way before the first batch."""
+
+
+class Counted(msgspec.Struct, frozen=True):
+    """What a check saw. rows: that are trained on, of those read. dropped: operator -> rows."""
+
+    rows: int
+    read: int
+    requests: int
+    dropped: dict[str, int]
+    columns: tuple[str, ...]
+
+
+def check(
+    home: Home, plan: SetPlan, *, window: Window = EVERYTHING, memory: int | None = None
+) -> Counted:
+    """Read what is narrow of each bucket, and a few rows whole.
+
+    Raises `UserError` for a set without a row, a label that is null or raises, two rows of one key
+    beside a row, more memory than there is, a transform that changes the count of rows; and
+    `LeakageError` for what was computed later than the row it stands beside.
+    """
+    if memory is not None:
+        _refuse_more(plan, memory)
+    reader = Reader(Lake(home))
+    rows = read = requests = 0
+    dropped: dict[str, int] = {}
+    first = None
+    for bucket in plan.buckets:
+        found = open_rows(reader, plan, bucket, window)
+        rows, read, requests = rows + len(found), read + found.read, requests + len(found.first)
+        for name, count in found.dropped.items():
+            dropped[name] = dropped.get(name, 0) + count
+        first = bucket if len(found) and first is None else first
+        match(reader, plan, bucket, found)
+    if not rows:
+        told = ", ".join(f"{count:,} by {name}" for name, count in dropped.items() if count)
+        raise UserError(
+            f"no row is left of {read:,}" + (f": {told}" if told else ""),
+            where=str(plan.spec.ref),
+            expected="at least one row to train on",
+            fix="look at sampling, splits and the table's version",
+        )
+    opened = open_bucket(reader, plan, first, window=window)
+    rehearsed = opened.take(0, min(REHEARSED, len(opened)))
+    return Counted(rows, read, requests, dropped, rehearsed.names)
+
+
+def _refuse_more(plan: SetPlan, memory: int) -> None:
+    from bowerbird.data.samples.views import explain
+
+    told = explain(plan)
+    if told.memory > memory:
+        most = max(told.tables, key=lambda table: table.held)
+        raise UserError(
+            f"it would hold about {told.memory:,} bytes, of which {most.held:,} of {most.table}",
+            where=str(plan.spec.ref),
+            expected=f"at most memory={memory:,}",
+            fix=f"more buckets for {most.table}, a lower interleave, fewer columns, or more memory",
+        )
