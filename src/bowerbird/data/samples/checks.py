@@ -12,12 +12,19 @@ import msgspec
 
 from bowerbird.core.errors import UserError
 from bowerbird.data.samples.bucket import EVERYTHING, Reader, match, open_bucket, open_rows
+from bowerbird.data.samples.labels import columns_of
+from bowerbird.data.samples.sampling import Downsample
 from bowerbird.lake import Lake
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pyarrow as pa
+
     from bowerbird.core.steps import Home
     from bowerbird.data.samples.planning import SetPlan
     from bowerbird.data.samples.splits import Window
+    from bowerbird.lake.joins.buckets import Bucket
 
 REHEARSED = 64
 """Rows that go all the way before the first batch."""
@@ -34,26 +41,33 @@ class Counted(msgspec.Struct, frozen=True):
 
 
 def check(
-    home: Home, plan: SetPlan, *, window: Window = EVERYTHING, memory: int | None = None
+    home: Home,
+    plan: SetPlan,
+    *,
+    window: Window = EVERYTHING,
+    memory: int | None = None,
+    look: Callable[[pa.RecordBatch], object] | None = None,
 ) -> Counted:
     """Read what is narrow of each bucket, and a few rows whole.
 
-    Raises `UserError` for a set without a row, a label that is null or raises, two rows of one key
-    beside a row, more memory than there is, a transform that changes the count of rows; and
-    `LeakageError` for what was computed later than the row it stands beside.
+    look: at the few rows, as they will come. Raises `UserError` for a set without a row, a label
+    that is null or raises, two rows of one key beside a row, more memory than there is, a transform
+    that changes the count of rows; and `LeakageError` for what was computed later than the row it
+    stands beside.
     """
     if memory is not None:
         _refuse_more(plan, memory)
     reader = Reader(Lake(home))
     rows = read = requests = 0
     dropped: dict[str, int] = {}
-    first = None
+    full: list[Bucket] = []
+    narrow = narrowed(plan)
     for bucket in plan.buckets:
-        found = open_rows(reader, plan, bucket, window)
+        found = open_rows(reader, narrow, bucket, window)
         rows, read, requests = rows + len(found), read + found.read, requests + len(found.first)
         for name, count in found.dropped.items():
             dropped[name] = dropped.get(name, 0) + count
-        first = bucket if len(found) and first is None else first
+        full += [bucket] if len(found) else []
         match(reader, plan, bucket, found)
     if not rows:
         told = ", ".join(f"{count:,} by {name}" for name, count in dropped.items() if count)
@@ -63,9 +77,25 @@ def check(
             expected="at least one row to train on",
             fix="look at sampling, splits and the table's version",
         )
-    opened = open_bucket(reader, plan, first, window=window)
-    rehearsed = opened.take(0, min(REHEARSED, len(opened)))
+    # The last is that of the rows whose entity is null, if there are such.
+    for bucket in dict.fromkeys((full[0], full[-1])):
+        opened = open_bucket(reader, plan, bucket, window=window)
+        rehearsed = opened.take(0, min(REHEARSED, len(opened)))
+        if look is not None:
+            look(rehearsed.expand())
     return Counted(rows, read, requests, dropped, rehearsed.names)
+
+
+def narrowed(plan: SetPlan) -> SetPlan:
+    """The plan without the rows' columns that say nothing of which rows are trained on, or how."""
+    spec = plan.spec
+    names = [spec.entity, *spec.request, spec.at, spec.until]
+    names += [name for label in spec.labels.values() for name in columns_of(label)]
+    names += [one.column for one in spec.sampling if isinstance(one, Downsample)]
+    names += [name for side in plan.sides for name in side.on]
+    kept = [name for name in plan.reads if name in names]
+    rows = msgspec.structs.replace(plan.rows, schema=plan.rows.schema.select(*kept))
+    return msgspec.structs.replace(plan, rows=rows, reads=tuple(kept), keeps=())
 
 
 def _refuse_more(plan: SetPlan, memory: int) -> None:
