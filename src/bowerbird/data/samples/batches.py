@@ -14,14 +14,21 @@ a file, in processes or on a Ray cluster; the batches are the same.
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+import queue
+import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Protocol
 
+import msgspec
+
 from bowerbird.core.errors import UserError
-from bowerbird.data.samples import checks
+from bowerbird.data.samples import checks, transforms
 from bowerbird.data.samples.bucket import Opened, Reader, open_bucket
 from bowerbird.data.samples.order import Length, Position, Slice, bucket_order, draw
 from bowerbird.data.samples.request_batch import RequestBatch, joined
+from bowerbird.data.samples.stages import Stages
 from bowerbird.lake import Lake
 
 if TYPE_CHECKING:
@@ -57,6 +64,8 @@ class Source(Protocol):
 
     def open(self, place: int) -> tuple[Bucketful, Length]: ...
 
+    stages: Stages
+
     @property
     def nbytes(self) -> int:
         """What is held for all buckets."""
@@ -70,6 +79,7 @@ class Here:
 
     def __init__(self, home: Home, plan: SetPlan, how: How, epoch: int) -> None:
         self._reader = Reader(Lake(home))
+        self.stages = self._reader.stages
         self._plan, self._how, self._epoch = plan, how, epoch
         self._order = how.order(plan, epoch)
 
@@ -129,6 +139,7 @@ class Batches(Iterator["pa.RecordBatch"]):
         self._how, self._source = how, source
         self._buckets = len(how.order(plan, position.epoch))
         self._open: dict[int, tuple[Bucketful, Length]] = {}
+        self._widest = 0  # bytes of a batch: its parts, and them as one
 
     def __iter__(self) -> Batches:
         return self
@@ -136,17 +147,32 @@ class Batches(Iterator["pa.RecordBatch"]):
     def __next__(self) -> pa.RecordBatch:
         return self.requests().expand()
 
+    def by_request(self) -> Iterator[RequestBatch]:
+        """The same batches at the level of requests: each one's user side once."""
+        while True:
+            try:
+                found = self.requests()
+            except StopIteration:
+                return
+            yield found
+
     def requests(self) -> RequestBatch:
         """The next batch, its user side once a request. Raises `StopIteration` at the end."""
         slices, after = self._draw()
         parts = [self._open[one.place][0].take(one.start, one.end) for one in slices]
         self._go_to(after)
+        self._widest = max(self._widest, 2 * sum(part.nbytes for part in parts))
         return joined(parts)
 
     def skip(self) -> None:
         """Go on without making the next batch: another worker does. Raises `StopIteration`."""
         _, after = self._draw()
         self._go_to(after)
+
+    @property
+    def stages(self) -> Stages:
+        """Where the time went so far."""
+        return self._source.stages
 
     def close(self) -> None:
         """Let go of what is open; a source's files too."""
@@ -176,6 +202,7 @@ class Batches(Iterator["pa.RecordBatch"]):
 
     def _keep_the_bound(self, place: int) -> None:
         held = self._source.nbytes + sum(found.nbytes for found, _ in self._open.values())
+        held += self._widest
         if held > self._how.memory:
             found = self._open[place][0]
             raise UserError(
@@ -214,7 +241,7 @@ def batches(
     """
     how = How(plan, batch_size=batch_size, memory=memory, seed=seed, split=split, shard=shard)
     if position.batch == 0:
-        checks.check(home, plan, window=how.window, memory=memory)
+        checks.check(home, plan, window=how.window, memory=memory, batch_size=batch_size)
     return unchecked(home, plan, how, position, engine, folder)
 
 
@@ -233,3 +260,62 @@ def unchecked(
 
         source = Elsewhere(home, plan, how, position, engine, folder)
     return Batches(plan, how, source, position)
+
+
+class Ahead(Iterator["pa.RecordBatch"]):
+    """Batches made by a thread while the ones before are trained on. `position` is that after the
+    last batch that was handed out, whatever has been made beyond it."""
+
+    def __init__(self, stream: Batches, count: int = 2) -> None:
+        self.position = stream.position
+        self._stream = stream
+        self._made: queue.Queue[tuple[pa.RecordBatch | None, Position, BaseException | None]] = (
+            queue.Queue(count)
+        )
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._make, name="batches ahead", daemon=True)
+        self._thread.start()
+
+    def __iter__(self) -> Ahead:
+        return self
+
+    def __next__(self) -> pa.RecordBatch:
+        batch, position, error = self._made.get()
+        if error is not None:
+            self._made.put((None, position, error))  # the same again, for who asks again
+            raise error
+        self.position = position
+        return batch
+
+    def close(self) -> None:
+        """Stop the thread; what it has made is thrown away."""
+        self._stop.set()
+        while self._thread.is_alive():
+            with contextlib.suppress(queue.Empty):
+                self._made.get(timeout=0.05)
+        self._stream.close()
+
+    def _make(self) -> None:
+        error: BaseException | None = None
+        batch: pa.RecordBatch | None = None
+        while error is None and not self._stop.is_set():
+            try:
+                batch = next(self._stream)
+            except BaseException as raised:  # noqa: BLE001 - raised again where it is asked for
+                error, batch = raised, None
+            self._made.put((batch, self._stream.position, error))
+
+
+def fitted(home: Home, plan: SetPlan, *, split: str = "", rows: int = 1_000_000) -> SetPlan:
+    """The plan with its transforms' constants, of at most about so many rows of a split.
+
+    split: "" is "train" where the set declares splits. The same rows for the same plan and seed.
+    """
+    if not transforms.to_fit(plan.spec.transforms):
+        return plan
+    raw = msgspec.structs.replace(plan, spec=msgspec.structs.replace(plan.spec, transforms=()))
+    split = split or ("train" if plan.spec.splits else "")
+    how = How(raw, batch_size=8192, memory=MEMORY, seed=None, split=split, shard=(0, 1))
+    with contextlib.closing(unchecked(home, raw, how)) as stream:
+        known = transforms.fit(plan.spec.transforms, itertools.islice(stream, -(-rows // 8192)))
+    return msgspec.structs.replace(plan, fitted=known)

@@ -22,6 +22,7 @@ from bowerbird.data.samples.planning import WEIGHT
 from bowerbird.data.samples.request_batch import RequestBatch
 from bowerbird.data.samples.sampling import Downsample, sampled
 from bowerbird.data.samples.specs import Beside
+from bowerbird.data.samples.stages import Stages
 from bowerbird.data.samples.transforms import apply_apart
 from bowerbird.lake import Lake, partitions, streams
 
@@ -49,6 +50,7 @@ class Reader:
     lake: Lake
     tables: dict[str, IcebergTable] = field(default_factory=dict)
     shared: dict[tuple[str, tuple[str, ...]], pa.Table] = field(default_factory=dict)
+    stages: Stages = field(default_factory=Stages)
 
     def read(self, table: Bucketed, bucket: Bucket) -> pa.Table:
         """A bucket's rows, in the order of its files and of the rows in them."""
@@ -58,7 +60,8 @@ class Reader:
             self.tables[table.name] = self.lake.load(table.name)
         found = table.found(self.tables[table.name], bucket)
         empty = found.arrow_schema().empty_table()
-        return pa.concat_tables([empty, *streams.blocks(found)])
+        with self.stages.stage(f"read {table.name}"):
+            return pa.concat_tables([empty, *streams.blocks(found)])
 
     def whole(self, table: Bucketed) -> pa.Table:
         """All rows of a table that is not read by bucket; once for all buckets."""
@@ -217,6 +220,7 @@ class Opened:
     sides: tuple[Side, ...]
     order: Ints
     cuts: Ints | None
+    stages: Stages = field(default_factory=Stages)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -233,6 +237,15 @@ class Opened:
 
     def take(self, start: int, end: int) -> RequestBatch:
         """Rows ``start:end`` of the order, with all that is beside them, transformed."""
+        with self.stages.stage("gather"):
+            user, wide, of = self._gathered(start, end)
+        plan = self.plan
+        with self.stages.stage("transform"):
+            user, wide = apply_apart(plan.spec.transforms, user, wide, of, plan.fitted)
+        return RequestBatch(user, wide, of, _names(plan, user, wide))
+
+    def _gathered(self, start: int, end: int) -> tuple[pa.RecordBatch, pa.RecordBatch, Ints]:
+        """The users' side, the rows' side, and each row's user."""
         plan, rows = self.plan, self.rows
         index = self.order[start:end]
         requests, of = dense(rows.of[index])
@@ -247,10 +260,7 @@ class Opened:
         each |= {name: _numbers(values[index]) for name, values in rows.labels.items()}
         if rows.weight is not None:
             each[WEIGHT] = _numbers(rows.weight[index])
-        user, wide = apply_apart(
-            plan.spec.transforms, _batch(once), _batch(each, len(index)), of, plan.fitted
-        )
-        return RequestBatch(user, wide, of, _names(plan, user, wide))
+        return _batch(once), _batch(each, len(index)), of
 
 
 def _names(plan: SetPlan, user: pa.RecordBatch, rows: pa.RecordBatch) -> tuple[str, ...]:
@@ -288,13 +298,15 @@ def open_bucket(
     seed: int | None = None,
 ) -> Opened:
     """Read and match one bucket. seed: of the order; None: the spec's."""
-    rows = open_rows(reader, plan, bucket, window)
+    with reader.stages.stage("label and sample"):
+        rows = open_rows(reader, plan, bucket, window)
     opened: list[Side] = []
     for side in plan.sides:
-        opened.append(_open_side(reader, plan, bucket, rows, side, opened))
+        with reader.stages.stage(f"match {side.name}"):
+            opened.append(_open_side(reader, plan, bucket, rows, side, opened))
     number = [plan.spec.seed if seed is None else seed, epoch, 0 if bucket is None else bucket + 1]
     order, cuts = _order(plan, rows, np.random.default_rng(number))
-    return Opened(plan, rows, tuple(opened), order, cuts)
+    return Opened(plan, rows, tuple(opened), order, cuts, reader.stages)
 
 
 def match(reader: Reader, plan: SetPlan, bucket: Bucket, rows: Rows) -> None:

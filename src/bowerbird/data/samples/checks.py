@@ -14,6 +14,7 @@ from bowerbird.core.errors import UserError
 from bowerbird.data.samples.bucket import EVERYTHING, Reader, match, open_bucket, open_rows
 from bowerbird.data.samples.labels import columns_of
 from bowerbird.data.samples.sampling import Downsample
+from bowerbird.data.samples.views import explain
 from bowerbird.lake import Lake
 
 if TYPE_CHECKING:
@@ -31,13 +32,15 @@ REHEARSED = 64
 
 
 class Counted(msgspec.Struct, frozen=True):
-    """What a check saw. rows: that are trained on, of those read. dropped: operator -> rows."""
+    """What a check saw. rows: that are trained on, of those read. dropped: operator -> rows.
+    width: bytes of a row of a batch."""
 
     rows: int
     read: int
     requests: int
     dropped: dict[str, int]
     columns: tuple[str, ...]
+    width: int = 0
 
 
 def check(
@@ -46,6 +49,7 @@ def check(
     *,
     window: Window = EVERYTHING,
     memory: int | None = None,
+    batch_size: int = 0,
     look: Callable[[pa.RecordBatch], object] | None = None,
 ) -> Counted:
     """Read what is narrow of each bucket, and a few rows whole.
@@ -56,9 +60,9 @@ def check(
     stands beside.
     """
     if memory is not None:
-        _refuse_more(plan, memory)
+        _refuse_more(plan, memory, 0)
     reader = Reader(Lake(home))
-    rows = read = requests = 0
+    rows = read = requests = width = 0
     dropped: dict[str, int] = {}
     full: list[Bucket] = []
     narrow = narrowed(plan)
@@ -81,9 +85,13 @@ def check(
     for bucket in dict.fromkeys((full[0], full[-1])):
         opened = open_bucket(reader, plan, bucket, window=window)
         rehearsed = opened.take(0, min(REHEARSED, len(opened)))
+        flat = rehearsed.expand()
+        width = max(width, int(flat.nbytes) // len(rehearsed))
         if look is not None:
-            look(rehearsed.expand())
-    return Counted(rows, read, requests, dropped, rehearsed.names)
+            look(flat)
+    if memory is not None:
+        _refuse_more(plan, memory, batch_size * width)
+    return Counted(rows, read, requests, dropped, rehearsed.names, width)
 
 
 def narrowed(plan: SetPlan) -> SetPlan:
@@ -98,15 +106,17 @@ def narrowed(plan: SetPlan) -> SetPlan:
     return msgspec.structs.replace(plan, rows=rows, reads=tuple(kept), keeps=())
 
 
-def _refuse_more(plan: SetPlan, memory: int) -> None:
-    from bowerbird.data.samples.views import explain
-
+def _refuse_more(plan: SetPlan, memory: int, batch: int) -> None:
+    """batch: the bytes of one. A reader holds its parts, and them as one."""
     told = explain(plan)
-    if told.memory > memory:
+    whole = told.memory + 2 * batch
+    if whole > memory:
         most = max(told.tables, key=lambda table: table.held)
         raise UserError(
-            f"it would hold about {told.memory:,} bytes, of which {most.held:,} of {most.table}",
+            f"it would hold about {whole:,} bytes: {2 * batch:,} for a batch, and of {most.table} "
+            f"{most.held:,}",
             where=str(plan.spec.ref),
             expected=f"at most memory={memory:,}",
-            fix=f"more buckets for {most.table}, a lower interleave, fewer columns, or more memory",
+            fix=f"more buckets for {most.table}, a lower interleave, fewer columns, smaller "
+            "batches, or more memory",
         )

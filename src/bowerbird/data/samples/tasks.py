@@ -23,6 +23,7 @@ from bowerbird.core.engine import Task
 from bowerbird.data.samples.bucket import Reader, dense, open_bucket
 from bowerbird.data.samples.order import Length, Position
 from bowerbird.data.samples.request_batch import RequestBatch, joined
+from bowerbird.data.samples.stages import Stages
 from bowerbird.lake import Lake
 
 if TYPE_CHECKING:
@@ -167,12 +168,14 @@ class Elsewhere:
                 bucket, fixed = order[place], (how.window, position.epoch, how.seed, self._folder)
                 yield Task(str(place), call, (home, plan.only(bucket), bucket, *fixed))
 
+        self.stages = Stages()
         self._outcomes = engine.run(tasks())
         self._found: dict[int, BucketFile] = {}
 
     def open(self, place: int) -> tuple[Written, Length]:
         while place not in self._found:
-            outcome = next(self._outcomes, None)
+            with self.stages.stage("wait for a task"):
+                outcome = next(self._outcomes, None)
             if outcome is None:
                 raise RuntimeError(f"no task made bucket {place}")
             self._found[int(outcome.key)] = outcome.result()

@@ -80,7 +80,14 @@ def to_torch(
     (n, length). Raises `UserError` for a text: `Hash` it, or leave it out.
     """
     how = How(plan, batch_size=batch_size, memory=memory, seed=seed, split=split, shard=shard)
-    checks.check(home, plan, window=how.window, memory=memory, look=lambda b: tensors(b, "set"))
+    checks.check(
+        home,
+        plan,
+        window=how.window,
+        memory=memory,
+        batch_size=batch_size,
+        look=lambda batch: tensors(batch, str(plan.spec.ref)),
+    )
     return SetBatches(home, plan, how, position)
 
 

@@ -318,7 +318,7 @@ def _numeric(steps: Sequence[Step], column: str, array: pa.Array) -> pa.Array:
                     raise UserError(
                         f"the mean of {column!r} was not fitted",
                         where=f"transforms[{step.place}] Standardize",
-                        expected="what fit() returned, as the third argument",
+                        expected="constants: plan = fitted(home, plan), or mean= and deviation=",
                     )
                 values -= step.constants.mean
                 values /= step.constants.deviation
