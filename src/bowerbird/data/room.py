@@ -22,6 +22,9 @@ SAMPLES = Room(
         "Examples": "bowerbird.data.samples.specs:examples_wants",
         "TrainingSet": "bowerbird.data.samples.specs:wants",
     },
-    steps={"samples.build": "bowerbird.data.samples.build:BUILD"},
+    steps={
+        "samples.build": "bowerbird.data.samples.build:BUILD",
+        "samples.keep": "bowerbird.data.samples.kept:KEEP",
+    },
     standing="first",
 )

@@ -2,8 +2,8 @@
 
 Rows of one request, and of one user, are alike. A batch of few users has a mean that is further
 from the whole's than a batch of as many independent rows would have: the gradient is noisier, and
-batch statistics lie. The meter tells by how much, a column at a time; remedies are to interleave more
-buckets (`TrainingSet.interleave`), larger batches, or order="shuffled".
+batch statistics lie. The meter tells by how much, a column at a time; remedies are to interleave
+more buckets (`TrainingSet.interleave`), larger batches, or order="shuffled".
 """
 
 from __future__ import annotations

@@ -99,7 +99,8 @@ class SetPlan(msgspec.Struct, frozen=True):
     def user_columns(self) -> tuple[str, ...]:
         """The columns that are the same for all rows of a request, before transforms."""
         spec = self.spec
-        found = [c for c in self.keeps if c in (spec.entity, *spec.request, spec.at)]
+        once = (spec.entity, *spec.request, spec.at, *spec.user)
+        found = [column for column in self.keeps if column in once]
         return (*found, *(column for side in self.sides if side.user for column in side.made))
 
     @property
@@ -179,7 +180,7 @@ class _Planner:
         rows = self._rows()
         sides = [self._feature(n, one) for n, one in enumerate(spec.features)]
         sides += [self._sequence(name, one) for name, one in spec.sequences.items()]
-        keeps = spec.columns or tuple(self.schema.names)
+        keeps = self._kept()
         made = [*keeps, *(column for side in sides for column in side.made), *spec.labels]
         made += [WEIGHT] if any(isinstance(one, Downsample) for one in spec.sampling) else []
         _refuse_twice(spec, made)
@@ -196,7 +197,7 @@ class _Planner:
             spec=spec,
             rows=rows,
             reads=tuple(rows.schema.column_names),
-            keeps=self._kept(),
+            keeps=keeps,
             sides=aligned,
             count=count,
             buckets=_alive(spec, rows),
@@ -209,7 +210,8 @@ class _Planner:
         self._needs(
             "at, until", spec.rows, self.schema, [spec.at] + [spec.until] * bool(spec.until)
         )
-        self._needs("request, columns", spec.rows, self.schema, [*spec.request, *spec.columns])
+        named = [*spec.request, *spec.columns, *spec.user]
+        self._needs("request, columns, user", spec.rows, self.schema, named)
         read = [*self._kept()]
         for name, label in spec.labels.items():
             self._needs(f"labels.{name}", spec.rows, self.schema, labels.columns_of(label))
@@ -226,7 +228,8 @@ class _Planner:
         spec = self.spec
         if not spec.columns:
             return tuple(self.schema.names)
-        return tuple(dict.fromkeys((spec.entity, *spec.request, spec.at, *spec.columns)))
+        named = (spec.entity, *spec.request, spec.at, *spec.user, *spec.columns)
+        return tuple(dict.fromkeys(named))
 
     def _keys(self) -> Iterable[tuple[str, tuple[str, ...]]]:
         """Each side's name, and the columns that its key is made of."""

@@ -117,11 +117,13 @@ class TrainingSet(Spec, frozen=True, kw_only=True, omit_defaults=True, forbid_un
     entity: whose rows they are: what tables are bucketed by. request: with the entity and the time,
       the columns that name one request; what depends on nothing else is held once a request.
     at: the rows' column of time. until: the column that says when a row's label was known.
-    columns: of the rows, that are kept; empty: all.
+    columns: of the rows, that are kept; empty: all. user: those that are the same for all rows of a
+      request, beside the request's own.
     features: refs of feature groups (computed when read), or tables beside the rows.
     labels: name -> reward function. sampling: which rows, in this order.
     sequences: name -> earlier actions. transforms: in this order, the same at serving.
     splits: train, validation, test, by time.
+    kept: a plan stores it as a table, made anew when what it reads changes.
     order: of rows within a bucket. interleave: so many buckets are read side by side, so that a
       batch is of many entities.
     """
@@ -132,6 +134,7 @@ class TrainingSet(Spec, frozen=True, kw_only=True, omit_defaults=True, forbid_un
     until: str = ""
     request: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
+    user: tuple[str, ...] = ()
     features: tuple[str | Beside, ...] = ()
     labels: dict[str, Label] = msgspec.field(default_factory=dict)
     sampling: tuple[Sampling, ...] = ()
@@ -140,6 +143,7 @@ class TrainingSet(Spec, frozen=True, kw_only=True, omit_defaults=True, forbid_un
     splits: Windows | None = None
     order: Literal["shuffled", "requests", "lying"] = "shuffled"
     interleave: int = 4
+    kept: bool = False
     seed: int = 0
 
     def refs(self) -> dict[str, str]:
@@ -202,6 +206,28 @@ def examples_wants(spec: Examples, specs: Mapping[str, Spec]) -> tuple[Want, ...
     return (want(spec, "samples.build", reads=reads, uses=uses, calls=(spec.function,)),)
 
 
-def wants(_spec: TrainingSet, _specs: Mapping[str, Spec]) -> tuple[Want, ...]:
-    """Nothing: it is joined and labelled where it is read."""
-    return ()
+def wants(spec: TrainingSet, specs: Mapping[str, Spec]) -> tuple[Want, ...]:
+    """A kept set wants its table; another is joined and labelled where it is read."""
+    if not spec.kept:
+        return ()
+    groups = groups_of(spec, specs)
+    reads = reads_of(spec, specs)
+    return (want(spec, "samples.keep", reads=reads, uses=groups.values(), calls=spec.calls()),)
+
+
+def groups_of(spec: TrainingSet, specs: Mapping[str, Spec]) -> dict[str, FeatureGroup]:
+    """The feature groups that a set names, by ref."""
+    refs = [ref for ref in spec.refs().values() if ref.startswith("feature_group:")]
+    return {ref: of_kind(specs, ref, FeatureGroup) for ref in dict.fromkeys(refs)}
+
+
+def reads_of(spec: TrainingSet, specs: Mapping[str, Spec]) -> tuple[str, ...]:
+    """The refs of the tables that are read for a set: those of groups too."""
+    found = [spec.rows]
+    for one in (*spec.features, *spec.sequences.values()):
+        ref = one if isinstance(one, str) else one.table
+        if isinstance(one, str) and ref.startswith("feature_group:"):
+            found += of_kind(specs, ref, FeatureGroup).refs().values()
+        else:
+            found.append(ref)
+    return tuple(dict.fromkeys(found))
