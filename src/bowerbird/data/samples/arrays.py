@@ -86,7 +86,9 @@ def joint_codes(parts: Sequence[Sequence[Any]]) -> list[Ints]:
 def _codes(arrays: list[pa.Array]) -> tuple[Ints, npt.NDArray[np.bool_]]:
     import pyarrow as pa
 
-    column = pa.concat_arrays([array.cast(arrays[0].type) for array in arrays])
+    numbers = all(pa.types.is_integer(array.type) for array in arrays)
+    kind = pa.int64() if numbers else arrays[0].type
+    column = pa.concat_arrays([array.cast(kind) for array in arrays])
     coded = column.dictionary_encode()
     valid = np.asarray(column.is_valid().to_numpy(zero_copy_only=False), dtype=bool)
     codes = coded.indices.fill_null(0).to_numpy(zero_copy_only=False)

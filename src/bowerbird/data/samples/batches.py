@@ -309,9 +309,10 @@ class Ahead(Iterator["pa.RecordBatch"]):
 def fitted(home: Home, plan: SetPlan, *, split: str = "", rows: int = 1_000_000) -> SetPlan:
     """The plan with its transforms' constants, of at most about so many rows of a split.
 
-    split: "" is "train" where the set declares splits. The same rows for the same plan and seed.
+    split: "" is "train" where the set declares splits. The same rows for the same plan and seed; a
+    plan that has its constants is returned as it is.
     """
-    if not transforms.to_fit(plan.spec.transforms):
+    if plan.fitted.rows or not transforms.to_fit(plan.spec.transforms):
         return plan
     raw = msgspec.structs.replace(plan, spec=msgspec.structs.replace(plan.spec, transforms=()))
     split = split or ("train" if plan.spec.splits else "")

@@ -134,16 +134,14 @@ def computed(
 ) -> Computed:
     """A feature group, as float32, its columns named for the batch."""
     import pyarrow as pa
+    import pyarrow.compute as pc
 
     # Only events of who asks: a source that is read whole has those of all other buckets too.
-    mine, theirs = joint_codes(
-        [[rows.column(column) for column in group.key] for rows in (events, asked)]
-    )
-    wanted = np.zeros(int(max(mine.max(initial=-1), theirs.max(initial=-1))) + 2, dtype=bool)
-    wanted[theirs] = True
-    wanted[NULL] = False
-    kept = wanted[mine]
-    events = events if kept.all() else events.filter(pa.array(kept))
+    for column in group.key:
+        known = one_piece(asked.column(column)).unique().drop_null()
+        # Narrower keys may wrap to others: that keeps an event too many, and none too few.
+        known = known.cast(events.schema.field(column).type, safe=False)
+        events = events.filter(pc.is_in(events.column(column), value_set=known))
     values = features_of(group, events, asked, at)
     return Computed(
         pa.table(
