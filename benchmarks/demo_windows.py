@@ -55,7 +55,7 @@ class Sources:
 def open_shop() -> House:
     """The house as of every window: placements of the whole year."""
     sources = cast("Job", Sources())
-    house = House(sources, feed.trips.tables, declared(feed.GROUPS))
+    house = House(sources, feed.lists.tables, declared(feed.GROUPS))
     house.promoted = promotion_index(sources.table(str(tables.placements.ref)), house.shop)
     return house
 
@@ -83,8 +83,8 @@ def prepare(house: House, start: int, most: int) -> Window:
     """The window that begins at `start`; of its trips at most `most`."""
     sets = []
     # The oldest first: its item weights are then dropped for the newer ones.
-    for period, requests in training_requests(house, start - SPAN, TRIPS, feed.trips.seed):
-        judged, rows, index = sampled(house, Drawn(), requests, feed.trips.seed, period=period)
+    for period, requests in training_requests(house, start - SPAN, TRIPS, feed.lists.seed):
+        judged, rows, index = sampled(house, Drawn(), requests, feed.lists.seed, period=period)
         matrix = Rows(house.features(judged, rows, period=period))
         label, new = judged.label[rows], judged.new[rows]
         sets.append(training_lists(matrix, index, label, new, period=period))

@@ -111,10 +111,11 @@ def open_feed(job: Job) -> ShopFeed:
 
 
 def _tables(job: Job, spec: Feed) -> dict[str, str]:
-    from bowerbird.data.samples.specs import Examples
+    from bowerbird.data.samples.specs import Examples, TrainingSet
 
     model = job.spec(Model, spec.model)
-    return job.spec(Examples, model.training).tables
+    training = job.spec(TrainingSet, model.training)
+    return job.spec(Examples, training.rows).tables
 
 
 class _Scorer:
