@@ -93,6 +93,37 @@ def test_ray_makes_the_batches_that_this_process_makes(home: Home) -> None:
     assert same(found, list(batches(home, plan, batch_size=16)))
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # Ray's own
+def test_a_ray_dataset_has_the_rows_of_all_batches(home: Home) -> None:
+    import ray
+
+    from bowerbird.data.samples.frames import to_ray
+
+    plan = plan_of(home)
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, configure_logging=False)
+    try:
+        found = to_ray(home, plan).take_all()
+    finally:
+        ray.shutdown()
+    wanted = [row for batch in batches(home, plan) for row in batch.to_pylist()]
+    keys = [
+        sorted((row["request_id"], row["item_id"], row["reward"]) for row in rows)
+        for rows in (found, wanted)
+    ]
+    assert keys[0] == keys[1]
+
+
+def test_polars_has_the_same_batches(home: Home) -> None:
+    from bowerbird.data.samples.frames import to_polars
+
+    plan = plan_of(home)
+    frames = list(to_polars(home, plan, batch_size=16))
+    here = list(batches(home, plan, batch_size=16))
+    assert [len(one) for one in frames] == [one.num_rows for one in here]
+    assert frames[0]["reward"].to_list() == here[0].column("reward").to_pylist()
+
+
 def equal(one: dict[str, Any], two: dict[str, Any]) -> bool:
     import torch
 
