@@ -18,7 +18,7 @@ from bowerbird.data.features.specs import FeatureGroup
 from bowerbird.data.samples import Position, batches, plan_set
 from bowerbird.data.samples.arrays import NULL, joint_codes
 from bowerbird.data.samples.labels import Reward
-from bowerbird.data.samples.sides import Earlier, features_of, only
+from bowerbird.data.samples.sides import Earlier, features_of, only, picked, runs
 from bowerbird.data.samples.specs import Beside, Examples, SequenceOf, TrainingSet
 from bowerbird.lake import Lake, Table, bucket
 from tests.data.world import HOUR, commit, home_in, small_shop, the_set, times
@@ -79,6 +79,21 @@ def test_sequences_have_64_bit_offsets_and_never_overflow() -> None:
     found = Earlier(rows, np.array([0, 1]), np.array([2, 3])).gather(np.array([1, 0]))
     assert found["x"].type == pa.large_list(pa.int8())
     assert found["x"].to_pylist() == [[2, 3], [1, 2]]
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=9))
+def test_runs_are_copied_as_rows_are_picked(places: list[tuple[int, int]]) -> None:
+    rows = pa.table(
+        {
+            "n": pa.array([1, None, 3, 4, 5, 6, 7, 8, 9], pa.int8()),
+            "w": pa.array([str(n) if n % 3 else None for n in range(9)]),
+            "code": pa.array([bytes([n, n]) for n in range(9)], pa.binary(2)),
+        }
+    )
+    start = np.array([min(pair) for pair in places])
+    end = np.array([max(pair) for pair in places])
+    one, two = runs(rows, start, end), picked(rows, start, end)
+    assert {n: a.to_pylist() for n, a in one.items()} == {n: a.to_pylist() for n, a in two.items()}
 
 
 def test_rows_without_any_table_beside_them_are_a_set(home: Home) -> None:

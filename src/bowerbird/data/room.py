@@ -13,7 +13,7 @@ FEATURES = Room(
 
 SAMPLES = Room(
     name="data/samples",
-    title="Training sets, everything as of each request",
+    title="Training sets, joined and labelled when they are read",
     specs={
         "Examples": "bowerbird.data.samples.specs:Examples",
         "TrainingSet": "bowerbird.data.samples.specs:TrainingSet",
