@@ -208,6 +208,23 @@ def test_a_reader_goes_on_exactly_where_another_stopped(home: Home, order: str) 
         ] * len(again)
 
 
+def test_a_position_in_other_batches_is_refused_and_an_old_plan_can_be_made_again(
+    tmp_path: Path,
+) -> None:
+    home = small_shop(str(tmp_path))
+    plan = plan_of(home)
+    stream = batches(home, plan, batch_size=16)
+    next(stream)
+    rest = list(batches(home, plan, batch_size=16, position=stream.position))
+    commit(Lake(home), IMPRESSIONS, impressions_of([(1, 3)]))
+    for other, size in ((plan_of(home), 16), (plan, 17)):
+        with pytest.raises(UserError, match="the position is one in other batches"):
+            batches(home, other, batch_size=size, position=stream.position)
+    again = plan_set(Lake(home), the_set(), SPECS, versions=plan.versions)
+    found = list(batches(home, again, batch_size=16, position=stream.position))
+    assert all(one.equals(two) for one, two in zip(found, rest, strict=True))
+
+
 def test_an_epoch_is_another_order_of_the_same_rows(home: Home) -> None:
     plan = plan_of(home)
     first, second = (

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from bowerbird.core.errors import UserError
+from bowerbird.core.meaning import digest
 from bowerbird.data.samples import checks, transforms
 from bowerbird.data.samples.bucket import Opened, Reader, open_bucket
 from bowerbird.data.samples.order import Length, Position, Slice, bucket_order, draw
@@ -124,6 +125,20 @@ class How:
         self.batch_size, self.memory, self.shard = batch_size, memory, shard
         self.seed = plan.spec.seed if seed is None else seed
         self.window: Window = plan.window(split)
+        told = (plan.fingerprint, str(batch_size), str(self.seed), split, f"{index} of {count}")
+        self.mark = digest(list(told))[:16]
+
+    def begin(self, plan: SetPlan, position: Position) -> Position:
+        """The position, marked with what is read. Raises `UserError` for one in something else."""
+        if position.of not in ("", self.mark):
+            raise UserError(
+                "the position is one in other batches: of other versions of the tables, another "
+                "spec, batch size, seed, split or process",
+                where=str(plan.spec.ref),
+                expected="what the reader that stopped was given",
+                fix="plan_set(…, versions=earlier.versions), with the plan of that reader",
+            )
+        return msgspec.structs.replace(position, of=self.mark)
 
     def order(self, plan: SetPlan, epoch: int) -> tuple[Bucket, ...]:
         """The buckets of this process in an epoch: each is read by one process alone."""
@@ -254,6 +269,7 @@ def unchecked(
     folder: str | None = None,
 ) -> Batches:
     """`batches` of a set that was looked at before."""
+    position = how.begin(plan, position)
     source: Source = Here(home, plan, how, position.epoch)
     if engine is not None:
         from bowerbird.data.samples.tasks import Elsewhere
@@ -306,7 +322,7 @@ class Ahead(Iterator["pa.RecordBatch"]):
             self._made.put((batch, self._stream.position, error))
 
 
-def fitted(home: Home, plan: SetPlan, *, split: str = "", rows: int = 1_000_000) -> SetPlan:
+def fitted(home: Home, plan: SetPlan, *, split: str = "", rows: int = 250_000) -> SetPlan:
     """The plan with its transforms' constants, of at most about so many rows of a split.
 
     split: "" is "train" where the set declares splits. The same rows for the same plan and seed; a

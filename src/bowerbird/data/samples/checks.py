@@ -60,18 +60,18 @@ def check(
     stands beside.
     """
     if memory is not None:
-        _refuse_more(plan, memory, 0)
+        _refuse_more(plan, memory, 0, 0)
     reader = Reader(Lake(home))
     rows = read = requests = width = 0
     dropped: dict[str, int] = {}
-    full: list[Bucket] = []
+    full: dict[Bucket, int] = {}
     narrow = narrowed(plan)
     for bucket in plan.buckets:
         found = open_rows(reader, narrow, bucket, window)
         rows, read, requests = rows + len(found), read + found.read, requests + len(found.first)
         for name, count in found.dropped.items():
             dropped[name] = dropped.get(name, 0) + count
-        full += [bucket] if len(found) else []
+        full |= {bucket: len(found)} if len(found) else {}
         match(reader, plan, bucket, found)
     if not rows:
         told = ", ".join(f"{count:,} by {name}" for name, count in dropped.items() if count)
@@ -82,15 +82,18 @@ def check(
             fix="look at sampling, splits and the table's version",
         )
     # The last is that of the rows whose entity is null, if there are such.
-    for bucket in dict.fromkeys((full[0], full[-1])):
+    held = 0
+    for bucket in dict.fromkeys((max(full, key=lambda b: full[b]), list(full)[-1])):
         opened = open_bucket(reader, plan, bucket, window=window)
+        held = max(held, opened.nbytes)
         rehearsed = opened.take(0, min(REHEARSED, len(opened)))
         flat = rehearsed.expand()
         width = max(width, int(flat.nbytes) // len(rehearsed))
         if look is not None:
             look(flat)
     if memory is not None:
-        _refuse_more(plan, memory, batch_size * width)
+        most = min(plan.spec.interleave + 1, len(plan.buckets)) * held + reader.nbytes
+        _refuse_more(plan, memory, batch_size * width, most)
     return Counted(rows, read, requests, dropped, rehearsed.names, width)
 
 
@@ -106,10 +109,11 @@ def narrowed(plan: SetPlan) -> SetPlan:
     return msgspec.structs.replace(plan, rows=rows, reads=tuple(kept), keeps=())
 
 
-def _refuse_more(plan: SetPlan, memory: int, batch: int) -> None:
-    """batch: the bytes of one. A reader holds its parts, and them as one."""
+def _refuse_more(plan: SetPlan, memory: int, batch: int, held: int) -> None:
+    """batch: the bytes of one. A reader holds its parts, and them as one. held: by buckets, as the
+    largest one shows; 0: as the tables' statistics say."""
     told = explain(plan)
-    whole = told.memory + 2 * batch
+    whole = (held or told.memory) + 2 * batch
     if whole > memory:
         most = max(told.tables, key=lambda table: table.held)
         raise UserError(

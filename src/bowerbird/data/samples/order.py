@@ -29,12 +29,14 @@ class Open(msgspec.Struct, frozen=True):
 
 class Position(msgspec.Struct, frozen=True):
     """Where a reader is: before its first batch, or just after one. Plain data: it travels with a
-    checkpoint. batch: how many came before. next: the place of the next bucket to open."""
+    checkpoint. batch: how many came before. next: the place of the next bucket to open. of: a mark
+    of what was read, by which a position in something else is known; empty: not yet in anything."""
 
     epoch: int = 0
     batch: int = 0
     next: int = 0
     open: tuple[Open, ...] = ()
+    of: str = ""
 
 
 class Slice(msgspec.Struct, frozen=True):
@@ -100,10 +102,11 @@ def draw(
                 still.append(Open(one.place, end))
         left = still
     if not slices:
-        return (), Position(position.epoch, position.batch, coming, ())
+        return (), msgspec.structs.replace(position, next=coming, open=())
     # Who came last and got less comes first.
     turned = (*left[1:], *left[:1])
-    return _merged(slices), Position(position.epoch, position.batch + 1, coming, turned)
+    after = msgspec.structs.replace(position, batch=position.batch + 1, next=coming, open=turned)
+    return _merged(slices), after
 
 
 def _merged(slices: list[Slice]) -> tuple[Slice, ...]:

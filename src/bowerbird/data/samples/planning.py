@@ -23,7 +23,7 @@ from bowerbird.data.samples.sampling import Downsample, share_of
 from bowerbird.data.samples.specs import Beside, SequenceOf, TrainingSet, side_name
 from bowerbird.data.samples.splits import SPLITS, Window
 from bowerbird.data.samples.transforms import NOTHING, Fitted
-from bowerbird.lake import Lake, snapshots
+from bowerbird.lake import Lake, identifier, snapshots
 from bowerbird.lake.joins import buckets
 from bowerbird.lake.joins.buckets import Bucket, Bucketed
 from bowerbird.lake.read import plan as plan_read
@@ -144,9 +144,11 @@ def plan_set(
 ) -> SetPlan:
     """Pin what a training set reads, and look at all that can be looked at without a row.
 
-    specs: by ref; the feature groups that it names are looked up there. versions: by ref; a table
-    that is not named is read as it is now. Raises `SpecError` or `UserError` for a column that a
-    table does not have, keys of other types, names that stand twice, buckets that do not divide.
+    specs: by ref; the feature groups that it names are looked up there. versions: by ref or table
+    (those of an earlier plan, say); one that is not named is read as it is now.
+
+    Raises `SpecError` or `UserError` for a column that a table does not have, keys of other types,
+    names that stand twice, buckets that do not divide.
     """
     spec.check()
     planner = _Planner(lake, spec, specs or {}, versions or {})
@@ -170,7 +172,8 @@ class _Planner:
     def _schema(self, ref: str) -> pa.Schema:
         """The columns of a table; its version is pinned when it is first looked at."""
         if ref not in self.schemas:
-            found = plan_read(self.lake, ref, self.asked.get(ref))
+            version = self.asked.get(ref, self.asked.get(identifier(ref)))
+            found = plan_read(self.lake, ref, version)
             self.pins[ref] = None if found.version is None else str(found.version)
             self.schemas[ref] = found.arrow_schema()
         return self.schemas[ref]
@@ -445,7 +448,7 @@ def _with(schema: pa.Schema, other: pa.Schema, names: Iterable[str]) -> pa.Schem
     return schema
 
 
-def width_of(schema: pa.Schema) -> int:
+def width_of(schema: Iterable[pa.Field]) -> int:
     """About the bytes of a row in Arrow: 32 for what has no fixed width."""
 
     def width(kind: Any) -> int:

@@ -73,13 +73,15 @@ def to_torch(
     split: str = "",
     shard: tuple[int, int] = (0, 1),
 ) -> SetBatches:
-    """The batches of `batches` as tensors, in any number of a ``DataLoader``'s workers.
+    """The batches of `batches` as tensors, in any number of a ``DataLoader``'s workers, each of
+    which holds up to `memory`.
 
     A time is int64 microseconds; null of a float is NaN, of anything else refused; a list is its
     values and, as ``name__offsets`` (int64), where each row's end; bytes of fixed length are int8
     (n, length). Raises `UserError` for a text: `Hash` it, or leave it out.
     """
     how = How(plan, batch_size=batch_size, memory=memory, seed=seed, split=split, shard=shard)
+    position = how.begin(plan, position)
     checks.check(
         home,
         plan,

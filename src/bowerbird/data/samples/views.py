@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from bowerbird.data.features.specs import FeatureGroup
-from bowerbird.data.samples.planning import SetPlan, SidePlan
+from bowerbird.data.samples.planning import SetPlan, SidePlan, width_of
 from bowerbird.data.samples.specs import Beside, SequenceOf
 from bowerbird.lake.joins import buckets
 from bowerbird.lake.joins.buckets import Bucket, Bucketed
@@ -125,8 +125,24 @@ def _table(
 
 
 def _bytes(table: Bucketed, bucket: Bucket) -> int:
-    _, rows, size = buckets.total(table, table.of(bucket))
-    return max(rows * table.width, size * GROWS)
+    """About what a bucket's rows take in Arrow: known of columns of a fixed width."""
+    from pyiceberg.io.pyarrow import schema_to_pyarrow
+
+    fields = list(schema_to_pyarrow(table.schema, include_field_ids=False))
+    loose = [field.name for field in fields if not _fixed(field.type)]
+    _, rows, _ = buckets.total(table, table.of(bucket))
+    held = rows * sum(width_of([field]) for field in fields if field.name not in loose)
+    if loose:
+        part = msgspec.structs.replace(table, schema=table.schema.select(*loose))
+        held += max(buckets.total(part, table.of(bucket))[2] * GROWS, rows * 8 * len(loose))
+    return held
+
+
+def _fixed(kind: object) -> bool:
+    try:
+        return bool(kind.bit_width)  # type: ignore[attr-defined] # Arrow has no types
+    except ValueError:
+        return False
 
 
 def _rows(plan: SetPlan, bucket: Bucket) -> int:
