@@ -133,6 +133,7 @@ def open_rows(reader: Reader, plan: SetPlan, bucket: Bucket, window: Window = EV
     )
     if len(chosen.kept) < table.num_rows:
         table = table.take(_index(chosen.kept))
+    table = table.combine_chunks()  # once, not each time that rows are taken
     weighs = any(isinstance(one, Downsample) for one in spec.sampling)
     first, of = _requests(plan, table)
     return Rows(

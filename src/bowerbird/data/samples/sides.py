@@ -238,7 +238,7 @@ def matched(
         through = microseconds(rows.column(side.through).fill_null(0))[places[there]]
         refuse_leaks({f"{side.table}: {side.through}": through}, at[there])
     kept = rows.select(list(columns)).rename_columns([f"{name}__{column}" for column in columns])
-    return Matched(kept, places)
+    return Matched(kept.combine_chunks(), places)  # once, not each time that rows are gathered
 
 
 def _latest(asked: Ints, known: Ints, times: pa.ChunkedArray, before: Ints) -> Ints:
@@ -276,7 +276,7 @@ def earlier(
         columns if _ascending(kept[log.order], len(columns)) else _moved(columns, kept[log.order])
     )
     return Earlier(
-        lying.rename_columns([f"{name}__{column}" for column in side.columns]),
+        lying.rename_columns([f"{name}__{column}" for column in side.columns]).combine_chunks(),
         np.maximum(start, end - side.last),
         end,
     )
