@@ -28,7 +28,7 @@ from bowerbird.demo.pipeline import TRIPS, sampled, training_requests
 from bowerbird.demo.project.specs import feed, tables
 from bowerbird.demo.ranking import HEADS, baseline_scores, per_request, training_lists
 from bowerbird.demo.shop import promotion_index
-from bowerbird.demo.training_set import Judged
+from bowerbird.demo.training_set import Drawn, Judged
 from bowerbird.learning.models.config import TransAct
 from bowerbird.learning.models.transact import Ranker
 from bowerbird.learning.training.config import Fit
@@ -55,7 +55,7 @@ class Sources:
 def open_shop() -> House:
     """The house as of every window: placements of the whole year."""
     sources = cast("Job", Sources())
-    house = House(sources, feed.trips, declared(feed.GROUPS))
+    house = House(sources, feed.lists.tables, declared(feed.GROUPS))
     house.promoted = promotion_index(sources.table(str(tables.placements.ref)), house.shop)
     return house
 
@@ -83,8 +83,8 @@ def prepare(house: House, start: int, most: int) -> Window:
     """The window that begins at `start`; of its trips at most `most`."""
     sets = []
     # The oldest first: its item weights are then dropped for the newer ones.
-    for period, requests in training_requests(house, start - SPAN, TRIPS, feed.trips.seed):
-        judged, rows, index = sampled(house, feed.trips, requests, period=period)
+    for period, requests in training_requests(house, start - SPAN, TRIPS, feed.lists.seed):
+        judged, rows, index = sampled(house, Drawn(), requests, feed.lists.seed, period=period)
         matrix = Rows(house.features(judged, rows, period=period))
         label, new = judged.label[rows], judged.new[rows]
         sets.append(training_lists(matrix, index, label, new, period=period))

@@ -110,6 +110,6 @@ def test_a_changed_spec_makes_only_what_it_affects(shop: Path) -> None:
 def test_why_leads_from_the_feed_to_the_tables(shop: Path) -> None:
     told = bowerbird(shop, "why", "feed:shop/home")
     assert told.returncode == 0
-    for ref in ("model:shop/ranker", "training_set:shop/trips", "table:shop/purchases"):
+    for ref in ("model:shop/ranker", "examples:shop/lists", "table:shop/purchases"):
         assert ref in told.stdout
     assert len(told.stdout.splitlines()) <= 40

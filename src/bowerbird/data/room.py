@@ -35,9 +35,18 @@ FEATURES = Room(
 
 SAMPLES = Room(
     name="data/samples",
-    title="Training sets, everything as of each request",
-    specs={"TrainingSet": "bowerbird.data.samples.specs:TrainingSet"},
-    wants={"TrainingSet": "bowerbird.data.samples.specs:wants"},
-    steps={"samples.build": "bowerbird.data.samples.build:BUILD"},
+    title="Training sets, joined and labelled when they are read",
+    specs={
+        "Examples": "bowerbird.data.samples.specs:Examples",
+        "TrainingSet": "bowerbird.data.samples.specs:TrainingSet",
+    },
+    wants={
+        "Examples": "bowerbird.data.samples.specs:examples_wants",
+        "TrainingSet": "bowerbird.data.samples.specs:wants",
+    },
+    steps={
+        "samples.build": "bowerbird.data.samples.build:BUILD",
+        "samples.keep": "bowerbird.data.samples.kept:KEEP",
+    },
     standing="first",
 )

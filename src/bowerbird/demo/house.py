@@ -5,7 +5,7 @@ Steps that run in one worker one after another share it: it is made once for the
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ from bowerbird.core.specs import Spec
 from bowerbird.data.features.columns import DAY
 from bowerbird.data.features.specs import FeatureGroup
 from bowerbird.data.making import Job
-from bowerbird.data.samples.specs import TrainingSet
+from bowerbird.data.samples.specs import Examples
 from bowerbird.data.samples.splits import TimeSplit, last_windows
 from bowerbird.demo.features import Group, Groups, timelines
 from bowerbird.demo.shop import promotion_index, shop, week_of
@@ -44,13 +44,13 @@ _KEYS = {
 class House:
     """The tables as arrays, the events of every feature group, and models as of each window."""
 
-    def __init__(self, job: Job, tables: TrainingSet, groups: Groups) -> None:
+    def __init__(self, job: Job, tables: Mapping[str, str], groups: Groups) -> None:
         tell("opening the shop")
         self.groups = groups
-        self.shop = shop(job.table(tables.purchases), job.table(tables.products))
+        self.shop = shop(job.table(tables["purchases"]), job.table(tables["products"]))
         self.split: TimeSplit = last_windows(int(self.shop.log.at.max()))
         first = int(week_of(np.array([self.split.training(2)[0][0]]))[0])
-        placed = job.table(tables.placements, where={"week": (first, None)})
+        placed = job.table(tables["placements"], where={"week": (first, None)})
         self.promoted = promotion_index(placed, self.shop)
         self.events = timelines(self.shop, groups)
         self._models: dict[int, tuple[ItemToItem, ItemToItem]] = {}
@@ -92,19 +92,17 @@ class House:
 
 
 def open_house(job: Job) -> House:
-    """The house of a job whose specs include a training set and its feature groups."""
-    tables = next(spec for spec in specs(job) if isinstance(spec, TrainingSet))
+    """The house of a job whose specs include examples and their feature groups."""
+    tables = next(spec.tables for spec in specs(job) if isinstance(spec, Examples))
     groups = declared(spec for spec in specs(job) if isinstance(spec, FeatureGroup))
-    pins = tuple(
-        job.inputs[ref].version for ref in (tables.purchases, tables.products, tables.placements)
-    )
+    pins = tuple(job.inputs[ref].version for ref in tables.values())
     return _opened(_Key(job, tables, groups, (pins, repr(groups))))
 
 
 class _Key:
     """A cache key of what matters, that carries what is needed to open."""
 
-    def __init__(self, job: Job, tables: TrainingSet, groups: Groups, key: object) -> None:
+    def __init__(self, job: Job, tables: Mapping[str, str], groups: Groups, key: object) -> None:
         self.job, self.tables, self.groups, self.key = job, tables, groups, key
 
     def __hash__(self) -> int:
@@ -120,11 +118,11 @@ def _opened(key: _Key) -> House:
 
 
 def specs(job: Job) -> list[Spec]:
-    """The training sets and feature groups that a job uses, its own too."""
+    """The examples and feature groups that a job uses, its own too."""
     found: list[Spec] = []
     for ref, envelope in job.envelopes.items():
-        if envelope["kind"] == "TrainingSet":
-            found.append(job.spec(TrainingSet, ref))
+        if envelope["kind"] == "Examples":
+            found.append(job.spec(Examples, ref))
         elif envelope["kind"] == "FeatureGroup":
             found.append(job.spec(FeatureGroup, ref))
     return found

@@ -17,10 +17,11 @@ import numpy.typing as npt
 from bowerbird.core.inside import tell
 from bowerbird.data.features.columns import DAY
 from bowerbird.data.making import Job, Made
+from bowerbird.data.samples import batches, explain, plan_set
 from bowerbird.data.samples.leakage import refuse_leaks
 from bowerbird.data.samples.requests import Requests, periods, staggered, trips
 from bowerbird.data.samples.sequences import sequences
-from bowerbird.data.samples.specs import TrainingSet
+from bowerbird.data.samples.specs import Examples, TrainingSet
 from bowerbird.demo.features import names, personal
 from bowerbird.demo.house import SPAN, House, open_house
 from bowerbird.demo.ranking import (
@@ -34,7 +35,8 @@ from bowerbird.demo.ranking import (
     training_rows,
 )
 from bowerbird.demo.shop import shop, week_of
-from bowerbird.lake import Table
+from bowerbird.demo.training_set import Drawn, Judged
+from bowerbird.lake import Lake, Table, bucket
 from bowerbird.learning.models.config import History, TransAct
 from bowerbird.learning.models.embeddings import item_embeddings
 from bowerbird.learning.training.config import Curve, Fit
@@ -45,12 +47,13 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from bowerbird.demo.training_set import Judged
     from bowerbird.learning.models.transact import Ranker
     from bowerbird.learning.training.lists import Lists, Rows
 
 TRIPS = 8000
 """Trips sampled for training, of about 12,000 in four weeks."""
+BATCH = 16_384
+"""Rows of a training set that are in memory twice while they are put in place."""
 BLOCK = 2000
 """Requests whose features are in memory at once."""
 
@@ -59,24 +62,29 @@ BLOCK = 2000
 
 
 def training_set(job: Job) -> tuple[Table, pa.Table]:
-    """A table of lists: a row a candidate, with its label and its features."""
+    """A table of lists: a row a candidate, with its label and its features; those of four weeks
+    first. row: where it lay when the lists were drawn, whichever bucket it lies in."""
     import pyarrow as pa
 
-    spec = job.spec(TrainingSet)
+    spec = job.spec(Examples)
+    drawn = msgspec.convert(spec.settings, Drawn)
     house = open_house(job)
     windows = house.split.training(1)[0], house.split.validation
-    start = windows[spec.judged_on == "test"][0]
+    start = windows[drawn.judged_on == "test"][0]
     parts = []
     for period, requests in training_requests(house, start, TRIPS, spec.seed):
         tell(f"{len(requests):,} requests, {'four weeks' if period else 'a trip'} each")
-        parts.append(_rows_of_lists(house, spec, requests, period=period))
+        parts.append(_rows_of_lists(house, drawn, requests, spec.seed, period=period))
     rows = pa.concat_tables(parts)
+    rows = rows.append_column("row", pa.array(np.arange(rows.num_rows)))
     floats = {name: "float" for name in rows.column_names if "__" in name}
-    schema = {"period": "boolean", "list": "long", "place": "int", "household_id": "long"}
+    schema = {"row": "long", "period": "boolean", "list": "long", "place": "int"}
+    schema |= {"household_id": "long"}
     schema |= {"store_id": "long", "at": "timestamptz", "product_id": "long", "label": "boolean"}
     layout = Table(
         spec.name,
         schema=schema | {"new": "boolean"} | floats,
+        partition=(bucket("household_id", 16),),
         owner=spec.owner,
         description=spec.description,
     )
@@ -100,7 +108,7 @@ def training_requests(
 
 
 def sampled(
-    house: House, spec: TrainingSet, requests: Requests, *, period: bool
+    house: House, drawn: Drawn, requests: Requests, seed: int, *, period: bool
 ) -> tuple[Judged, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """The candidates of requests, the rows of them that are kept, and lists of these."""
     judged = house.judged(requests)
@@ -109,21 +117,21 @@ def sampled(
     rows, index = training_rows(
         judged,
         shown > 0,
-        size=spec.size,
-        positives=spec.period_positives if period else spec.positives,
+        size=drawn.size,
+        positives=drawn.period_positives if period else drawn.positives,
         # Drawing promoted ones more often would tell a point-wise loss that they sell less.
-        shown_share=0.0 if period else spec.shown_share,
-        seed=spec.seed + period,
+        shown_share=0.0 if period else drawn.shown_share,
+        seed=seed + period,
     )
     return judged, rows, index
 
 
 def _rows_of_lists(
-    house: House, spec: TrainingSet, requests: Requests, *, period: bool
+    house: House, drawn: Drawn, requests: Requests, seed: int, *, period: bool
 ) -> pa.Table:
     import pyarrow as pa
 
-    judged, rows, index = sampled(house, spec, requests, period=period)
+    judged, rows, index = sampled(house, drawn, requests, seed, period=period)
     request, item = judged.candidates.request, judged.candidates.item
     where, place = np.nonzero(index >= 0)
     owner = np.empty((2, len(rows)), dtype=np.int64)
@@ -147,24 +155,47 @@ def _rows_of_lists(
 
 
 def _lists(job: Job, ref: str) -> list[Lists]:
-    """A training set's table as lists of each kind, read one kind at a time: they are large."""
+    """A training set's batches as lists of each kind: a trip, four weeks. Each value is put where
+    it belongs as it comes, so that all is held once: features are large."""
     from bowerbird.learning.training.lists import Rows
 
-    found = []
-    for period in (False, True):
-        some = job.table(ref, where={"period": period})
-        features = [name for name in some.column_names if "__" in name]
-        matrix = np.empty((some.num_rows, len(features)), dtype=np.float32)
+    spec = job.spec(TrainingSet, ref)
+    versions = {one: str(job.inputs[one].version) for one in spec.refs().values()}
+    plan = plan_set(Lake(job.home), spec, versions=versions)
+    count = explain(plan).rows
+    features = [name for name in plan.keeps if "__" in name]
+    matrix = np.empty((count, len(features)), dtype=np.float32)
+    found: dict[str, npt.NDArray[Any]] = {
+        name: np.empty(count, dtype=kind)
+        for name, kind in {
+            "period": np.bool_,
+            "list": np.int64,
+            "place": np.int64,
+            "relevant": np.bool_,
+            "new": np.bool_,
+        }.items()
+    }
+    for batch in batches(job.home, plan, batch_size=BATCH):
+        row = batch.column("row").to_numpy()
         for column, name in enumerate(features):
-            matrix[:, column] = some[name].to_numpy()
-        some = some.select(["list", "place", "label", "new"])
-        where, place = some["list"].to_numpy(), some["place"].to_numpy()
-        size = int(place.max(initial=-1)) + 1
-        index = np.full((int(where.max(initial=-1)) + 1, size), -1, dtype=np.int64)
-        index[where, place] = np.arange(some.num_rows)
-        label, new = some["label"].to_numpy(), some["new"].to_numpy()
-        found.append(training_lists(Rows(matrix), index, label, new, period=period))
-    return found
+            matrix[row, column] = batch.column(name).to_numpy(zero_copy_only=False)
+        for name, values in found.items():
+            values[row] = batch.column(name).to_numpy(zero_copy_only=False)
+    periods_end = int(found["period"].sum())
+    kinds = {False: slice(periods_end, count), True: slice(0, periods_end)}
+    return [_lists_of(Rows(matrix[kinds[p]]), found, kinds[p], period=p) for p in (False, True)]
+
+
+def _lists_of(
+    rows: Rows, found: dict[str, npt.NDArray[Any]], kind: slice, *, period: bool
+) -> Lists:
+    """The lists of one kind: a row a list, a column a place."""
+    where, place = found["list"][kind], found["place"][kind]
+    size = int(place.max(initial=-1)) + 1
+    index = np.full((int(where.max(initial=-1)) + 1, size), -1, dtype=np.int64)
+    index[where, place] = np.arange(len(where))
+    label, new = found["relevant"][kind], found["new"][kind]
+    return training_lists(rows, index, label, new, period=period)
 
 
 # -- the ranker ------------------------------------------------------------------------------------

@@ -111,15 +111,11 @@ def open_feed(job: Job) -> ShopFeed:
 
 
 def _tables(job: Job, spec: Feed) -> dict[str, str]:
-    from bowerbird.data.samples.specs import TrainingSet
+    from bowerbird.data.samples.specs import Examples, TrainingSet
 
     model = job.spec(Model, spec.model)
     training = job.spec(TrainingSet, model.training)
-    return {
-        "purchases": training.purchases,
-        "products": training.products,
-        "placements": training.placements,
-    }
+    return job.spec(Examples, training.rows).tables
 
 
 class _Scorer:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 import numpy as np
@@ -46,6 +46,25 @@ SOURCES: Final = (
     "knn",
     "knn_new",
 )
+
+
+class Drawn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How lists are drawn: the settings of the demo's `Examples`.
+
+    A request is a trip, or four weeks of a household. Positives are candidates that were bought;
+    negatives are drawn from the others, for a trip some from what was displayed or mailed in that
+    store and week.
+
+    judged_on: the four weeks that a model trained on them is judged on; all lies before them.
+    size: candidates a list. positives: at most, a trip; period_positives: four weeks.
+    shown_share: share of a trip's list that is drawn from what was displayed or mailed, not bought.
+    """
+
+    judged_on: Literal["validation", "test"] = "test"
+    size: int = 80
+    positives: int = 25
+    period_positives: int = 40
+    shown_share: float = 0.25
 
 
 class Retrieval(msgspec.Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""A training set's table: what the function that the spec names returns."""
+"""The table of examples: what the function that the spec names returns."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import Any
 
 from bowerbird.core.functions import load
 from bowerbird.data.making import Job, makes_table
-from bowerbird.data.samples.specs import TrainingSet
+from bowerbird.data.samples.specs import Examples
 from bowerbird.lake import Table
 
 BUILD = makes_table("bowerbird.data.samples.build:build", cpus=2.0)
 
 
 def build(job: Job) -> tuple[Table, Any]:
-    made: tuple[Table, Any] = load(job.spec(TrainingSet).function)(job)
+    made: tuple[Table, Any] = load(job.spec(Examples).function)(job)
     return made

@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from bowerbird.core.errors import UserError
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 Ints = npt.NDArray[np.int64]
 
 
-class LeakageError(ValueError):
+class LeakageError(UserError):
     """A fitted statistic is used for queries that it may have seen the outcome of."""
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from bowerbird.core.plans import Want
 from bowerbird.core.specs import Spec, of_kind
 from bowerbird.data.making import makes_release, want
-from bowerbird.data.samples.specs import TrainingSet
+from bowerbird.data.samples.specs import Examples, TrainingSet, groups_of, reads_of
 from bowerbird.learning.models.config import History
 from bowerbird.learning.training.config import Fit
 
@@ -32,8 +32,9 @@ class Embeddings(Spec, frozen=True, kw_only=True, omit_defaults=True, forbid_unk
 class Model(Spec, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """A ranker, and how it is trained.
 
-    training: the set that the published weights are fitted on. validation: the set a window
-    earlier: a fit on it, judged on the validation weeks by epoch, shows whether to trust the rest.
+    training: the `TrainingSet` that the published weights are fitted on. validation: the set a
+    window earlier: a fit on it, judged on the validation weeks by epoch, shows whether to trust the
+    rest.
     history: how a household's earlier actions are selected and encoded; None leaves them out.
     cross_layers, cross_rank, deep, dropout: the crossing network and what follows it.
     fit: the training loop, with seed and threads.
@@ -81,18 +82,27 @@ def model_wants(spec: Model, specs: Mapping[str, Spec]) -> tuple[Want, ...]:
 def evaluation_wants(spec: Evaluation, specs: Mapping[str, Spec]) -> tuple[Want, ...]:
     model = of_kind(specs, spec.model, Model)
     reads, uses = _through(model, specs)
-    kept = [ref for ref in reads if not ref.startswith("training_set:")]
+    kept = [ref for ref in reads if ref.startswith("table:")]
     reads = (spec.model, *kept)
     return (want(spec, "model.judge", reads=reads, uses=(model, *uses), calls=(spec.function,)),)
 
 
 def _through(model: Model, specs: Mapping[str, Spec]) -> tuple[tuple[str, ...], tuple[Spec, ...]]:
-    """What a model reads, its training sets' tables too, and the specs that say how."""
-    training = of_kind(specs, model.training, TrainingSet)
-    validation = of_kind(specs, model.validation, TrainingSet)
-    groups = tuple(specs[ref] for ref in training.features)
-    tables = (training.purchases, training.products, training.placements)
-    return (model.training, model.validation, *tables), (training, validation, *groups)
+    """What a model reads: its sets' rows, and all that those were made of; and the specs that say
+    how."""
+    reads: list[str] = []
+    uses: dict[str, Spec] = {}
+    for ref in (model.training, model.validation):
+        one = of_kind(specs, ref, TrainingSet)
+        uses[ref] = one
+        reads += [ref] if one.kept else reads_of(one, specs)
+        uses |= groups_of(one, specs)
+        made = specs.get(one.rows)
+        if isinstance(made, Examples):
+            uses[one.rows] = made
+            uses |= {group: specs[group] for group in made.features}
+            reads += made.tables.values()
+    return tuple(dict.fromkeys(reads)), tuple(uses.values())
 
 
 FIT_EMBEDDINGS = makes_release("bowerbird.learning.training.calling:embeddings")

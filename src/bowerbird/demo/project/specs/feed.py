@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from bowerbird.data.samples.specs import TrainingSet
+from bowerbird.data.samples.labels import Reward
+from bowerbird.data.samples.specs import Examples, TrainingSet
 from bowerbird.demo import pipeline, reader
 from bowerbird.discovery.neighbors.specs import Neighbors
 from bowerbird.discovery.serving.specs import Feed
@@ -27,29 +28,47 @@ GROUPS = (
     features.kind,
 )
 
-earlier_trips = TrainingSet(
-    "shop/earlier_trips",
-    purchases=purchases,
-    products=products,
-    placements=placements,
+SHOP = {"purchases": purchases, "products": products, "placements": placements}
+
+earlier_lists = Examples(
+    "shop/earlier_lists",
+    tables=SHOP,
     features=GROUPS,
     function=pipeline.training_set,
-    judged_on="validation",
+    settings={"judged_on": "validation"},
     owner="team:feed",
-    description="Lists to train on, all before the validation weeks",
+    description="Lists of candidates, all before the validation weeks",
 )
 
-trips = TrainingSet(
-    "shop/trips",
-    purchases=purchases,
-    products=products,
-    placements=placements,
+lists = Examples(
+    "shop/lists",
+    tables=SHOP,
     features=GROUPS,
     function=pipeline.training_set,
-    judged_on="test",
+    settings={"judged_on": "test"},
     owner="team:feed",
-    description="Lists to train on, all before the test weeks",
+    description="Lists of candidates, all before the test weeks",
 )
+
+
+def to_train_on(name: str, rows: Examples, description: str) -> TrainingSet:
+    return TrainingSet(
+        name,
+        rows=rows,
+        entity="household_id",
+        request=("period", "list"),
+        labels={"relevant": Reward({"label": 1})},
+        order="lying",
+        owner="team:feed",
+        description=description,
+    )
+
+
+earlier_trips = to_train_on(
+    "shop/earlier_trips", earlier_lists, "Lists to train on, judged in the validation weeks"
+)
+
+trips = to_train_on("shop/trips", lists, "Lists to train on, judged in the test weeks")
 
 ranker = Model(
     "shop/ranker",

@@ -1,0 +1,100 @@
+"""Arrow columns as numpy sees them, and keys as small whole numbers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pyarrow as pa
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+NULL = -1
+"""The code of a null key. It matches nothing, not even another null."""
+
+
+def one_piece(column: Any) -> pa.Array:
+    """A column as one array, of whatever chunks it is made."""
+    import pyarrow as pa
+
+    if not isinstance(column, pa.ChunkedArray):
+        return column
+    if column.num_chunks == 1:
+        return column.chunk(0)
+    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+
+
+def one_batch(rows: pa.Table) -> pa.RecordBatch:
+    """A table as one batch."""
+    import pyarrow as pa
+
+    return pa.RecordBatch.from_arrays([one_piece(one) for one in rows.columns], schema=rows.schema)
+
+
+def microseconds(column: Any) -> Ints:
+    """A column of times, none null, in microseconds since 1970, UTC."""
+    import pyarrow as pa
+
+    array = one_piece(column)
+    if pa.types.is_timestamp(array.type):
+        array = array.cast(pa.timestamp("us", tz=array.type.tz), safe=False).cast(pa.int64())
+    elif pa.types.is_date(array.type):
+        array = array.cast(pa.timestamp("us")).cast(pa.int64())
+    return np.asarray(array.to_numpy(zero_copy_only=False), dtype=np.int64)
+
+
+def numbers(column: Any) -> Floats:
+    """A column as float64; null is NaN."""
+    import pyarrow as pa
+
+    array = one_piece(column)
+    if pa.types.is_timestamp(array.type):
+        array = array.cast(pa.int64())
+    cast = array.cast(pa.float64(), safe=False)
+    return np.asarray(cast.to_numpy(zero_copy_only=False), dtype=np.float64)
+
+
+def joint_codes(parts: Sequence[Sequence[Any]]) -> list[Ints]:
+    """Keys of several tables numbered alike: equal keys have one number, from 0, in all of them.
+
+    parts: a table's key columns, for each table; columns at one place have one type. A key of
+    which any part is null is `NULL`.
+    """
+    lengths = [len(columns[0]) for columns in parts]
+    ends = np.cumsum(lengths)
+    whole = np.zeros(int(ends[-1]), dtype=np.int64)
+    known = np.ones(len(whole), dtype=bool)
+    for place in range(len(parts[0])):
+        codes, valid = _codes([one_piece(columns[place]) for columns in parts])
+        known &= valid
+        if place == 0:
+            whole = codes
+            continue
+        # Dense again, or the product of a few columns' counts would not fit 63 bits.
+        width = int(codes.max(initial=0)) + 1
+        whole = np.unique(whole * width + codes, return_inverse=True)[1].astype(np.int64)
+    whole[~known] = NULL
+    return np.split(whole, ends[:-1])
+
+
+def _codes(arrays: list[pa.Array]) -> tuple[Ints, npt.NDArray[np.bool_]]:
+    import pyarrow as pa
+
+    numbers = all(pa.types.is_integer(array.type) for array in arrays)
+    kind = pa.int64() if numbers else arrays[0].type
+    column = pa.concat_arrays([array.cast(kind) for array in arrays])
+    coded = column.dictionary_encode()
+    valid = np.asarray(column.is_valid().to_numpy(zero_copy_only=False), dtype=bool)
+    codes = coded.indices.fill_null(0).to_numpy(zero_copy_only=False)
+    return np.asarray(codes, dtype=np.int64), valid
+
+
+def bytes_of(rows: pa.Table) -> int:
+    """The bytes that a table's rows take, of its buffers only what is in the table."""
+    return int(rows.nbytes)

@@ -1,0 +1,428 @@
+"""One bucket of a training set, opened: its rows chosen, labelled and ordered, its sides matched.
+
+What is held is narrow: the rows as they were read, a label and a place a row. Any run of its rows
+can then be taken, in any process, and is the same there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from bowerbird.core.errors import UserError
+from bowerbird.data.features.specs import FeatureGroup
+from bowerbird.data.samples import sides as beside
+from bowerbird.data.samples.arrays import joint_codes, microseconds, numbers, one_batch, one_piece
+from bowerbird.data.samples.labels import labelled
+from bowerbird.data.samples.planning import WEIGHT
+from bowerbird.data.samples.request_batch import RequestBatch
+from bowerbird.data.samples.sampling import Downsample, sampled
+from bowerbird.data.samples.specs import Beside
+from bowerbird.data.samples.stages import Stages
+from bowerbird.data.samples.transforms import apply_apart
+from bowerbird.lake import Lake, partitions, streams
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import pyarrow as pa
+    from pyiceberg.table import Table as IcebergTable
+
+    from bowerbird.data.samples.planning import SetPlan, SidePlan
+    from bowerbird.data.samples.sides import Side
+    from bowerbird.data.samples.splits import Window
+    from bowerbird.lake.joins.buckets import Bucket, Bucketed
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float32]
+
+EVERYTHING: Window = (None, None)
+
+
+@dataclass(eq=False)
+class Reader:
+    """A lake, the tables that were loaded from it, and those that were read whole."""
+
+    lake: Lake
+    tables: dict[str, IcebergTable] = field(default_factory=dict)
+    shared: dict[tuple[str, tuple[str, ...]], pa.Table] = field(default_factory=dict)
+    stages: Stages = field(default_factory=Stages)
+
+    def read(self, table: Bucketed, bucket: Bucket) -> pa.Table:
+        """A bucket's rows, in the order of its files and of the rows in them."""
+        import pyarrow as pa
+
+        if table.name not in self.tables:
+            self.tables[table.name] = self.lake.load(table.name)
+        found = table.found(self.tables[table.name], bucket)
+        empty = found.arrow_schema().empty_table()
+        with self.stages.stage(f"read {table.name}"):
+            return pa.concat_tables([empty, *streams.blocks(found)])
+
+    def whole(self, table: Bucketed) -> pa.Table:
+        """All rows of a table that is not read by bucket; once for all buckets."""
+        key = (table.name, tuple(table.schema.column_names))
+        if key not in self.shared:
+            self.shared[key] = self.read(table, 0)
+        return self.shared[key]
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes that are held for all buckets."""
+        return sum(int(rows.nbytes) for rows in self.shared.values())
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """A bucket's rows after sampling, as they lie: `at` (microseconds), labels and weight (n,).
+
+    of: each row's request; first: each request's first row. dropped: operator -> rows left out.
+    """
+
+    table: pa.Table
+    at: Ints
+    labels: dict[str, Floats]
+    weight: Floats | None
+    of: Ints
+    first: Ints
+    dropped: dict[str, int]
+    read: int
+
+    def __len__(self) -> int:
+        return len(self.at)
+
+
+def open_rows(reader: Reader, plan: SetPlan, bucket: Bucket, window: Window = EVERYTHING) -> Rows:
+    """Read, label and sample one bucket's rows. Raises `UserError` for a row without a time."""
+    spec = plan.spec
+    table = reader.read(plan.rows, bucket)
+    read = table.num_rows
+    nulls = table.column(spec.at).null_count
+    if nulls:
+        raise UserError(
+            f"{plan.rows.name}: {nulls:,} rows have no {spec.at!r}",
+            where=f"{spec.ref}: at",
+            expected="a time for each row: all else is as of it",
+        )
+    dropped = {}
+    inside = _inside(plan, table, window)
+    if not inside.all():
+        dropped["outside the split"] = int((~inside).sum())
+        table = table.filter(_mask(inside))
+    at = microseconds(table.column(spec.at))
+    found = _labelled(plan, table)
+    (entity,) = joint_codes([[table.column(spec.entity)]])
+    chosen = sampled(
+        spec.sampling,
+        at=at,
+        entity=entity,
+        hashes=_hashes(plan, table),
+        values={
+            one.column: found[one.column].astype(np.float64)
+            if one.column in found
+            else numbers(table.column(one.column))
+            for one in spec.sampling
+            if isinstance(one, Downsample)
+        },
+        seed=spec.seed,
+        bucket=-1 if bucket is None else bucket,
+    )
+    if len(chosen.kept) < table.num_rows:
+        table = table.take(_index(chosen.kept))
+    table = table.combine_chunks()  # once, not each time that rows are taken
+    weighs = any(isinstance(one, Downsample) for one in spec.sampling)
+    first, of = _requests(plan, table)
+    return Rows(
+        table=table,
+        at=at[chosen.kept],
+        labels={name: values[chosen.kept] for name, values in found.items()},
+        weight=chosen.weight.astype(np.float32) if weighs else None,
+        of=of,
+        first=first,
+        dropped=dropped | chosen.dropped,
+        read=read,
+    )
+
+
+def _labelled(plan: SetPlan, table: pa.Table) -> dict[str, Floats]:
+    try:
+        return labelled(plan.spec.labels, table)
+    except UserError as error:
+        error.within(str(plan.spec.ref))
+        raise
+
+
+def _inside(plan: SetPlan, table: pa.Table, window: Window) -> npt.NDArray[np.bool_]:
+    """Rows of a split: those of its window whose label was known by its end."""
+    start, end = window
+    at = microseconds(table.column(plan.spec.at))
+    inside = np.ones(len(at), dtype=bool)
+    if start is not None:
+        inside &= at >= start
+    if end is not None:
+        inside &= at < end
+        # Only what is trained on: a label of the test window may well be known after it.
+        if plan.spec.until and start is None:
+            known = table.column(plan.spec.until)
+            inside &= microseconds(known.fill_null(_never(known))) <= end
+    return inside
+
+
+def _never(column: pa.ChunkedArray) -> pa.Scalar:
+    import pyarrow as pa
+
+    return pa.scalar(2**62, pa.int64()).cast(column.type)
+
+
+def _hashes(plan: SetPlan, table: pa.Table) -> npt.NDArray[np.uint32]:
+    """The entity's bucket hash; of null the last of all, which no share but the whole has."""
+    import pyarrow.compute as pc
+
+    column = table.column(plan.spec.entity)
+    kind = plan.rows.schema.find_type(plan.spec.entity)
+    valid = one_piece(column.is_valid()).to_numpy(zero_copy_only=False)
+    found = np.full(len(column), 2**31 - 1, dtype=np.uint32)
+    found[valid] = partitions.hashes(pc.drop_null(column), kind)
+    return found
+
+
+def _requests(plan: SetPlan, table: pa.Table) -> tuple[Ints, Ints]:
+    """Each request's first row, and each row's request: equal entity, request columns and time."""
+    spec = plan.spec
+    names = dict.fromkeys((spec.entity, *spec.request, spec.at))
+    columns = [_with_null(one_piece(table.column(name))) for name in names]
+    (codes,) = joint_codes([columns])
+    _, first, of = np.unique(codes, return_index=True, return_inverse=True)
+    return first.astype(np.int64), of.astype(np.int64)
+
+
+def _with_null(array: pa.Array) -> pa.Array:
+    """Codes in which null is a value like any other: rows of nobody are requests too."""
+    import pyarrow as pa
+
+    indices = array.dictionary_encode(null_encoding="encode").indices
+    return indices.cast(pa.int64())
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """A bucket that rows can be taken from.
+
+    order: the rows in the order in which they are trained on. cuts: where that order may be cut,
+    ascending, the last is the count of rows; None: anywhere.
+    """
+
+    plan: SetPlan
+    rows: Rows
+    sides: tuple[Side, ...]
+    order: Ints
+    cuts: Ints | None
+    stages: Stages = field(default_factory=Stages)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes that are held while it is open."""
+        rows = self.rows
+        held = int(rows.table.nbytes) + sum(side.nbytes for side in self.sides)
+        return held + (len(rows) * 8) * (3 + len(rows.labels)) + rows.first.nbytes
+
+    def close(self) -> None:
+        """Nothing is open: what is held goes with it."""
+
+    def take(self, start: int, end: int) -> RequestBatch:
+        """Rows ``start:end`` of the order, with all that is beside them, transformed."""
+        with self.stages.stage("gather"):
+            user, wide, of = self._gathered(start, end)
+        plan = self.plan
+        with self.stages.stage("transform"):
+            user, wide = apply_apart(plan.spec.transforms, user, wide, of, plan.fitted)
+        return RequestBatch(user, wide, of, _names(plan, user, wide))
+
+    def _gathered(self, start: int, end: int) -> tuple[pa.RecordBatch, pa.RecordBatch, Ints]:
+        """The users' side, the rows' side, and each row's user."""
+        plan, rows = self.plan, self.rows
+        index = self.order[start:end]
+        requests, of = dense(rows.of[index])
+        user_columns = set(plan.user_columns)
+        once = _kept(plan, rows.table, rows.first[requests], user_columns, inside=True)
+        each = _kept(plan, rows.table, index, user_columns, inside=False)
+        for side, opened in zip(plan.sides, self.sides, strict=True):
+            if side.user:
+                once |= opened.gather(requests)
+            else:
+                each |= opened.gather(index)
+        each |= {name: _numbers(values[index]) for name, values in rows.labels.items()}
+        if rows.weight is not None:
+            each[WEIGHT] = _numbers(rows.weight[index])
+        return _batch(once), _batch(each, len(index)), of
+
+
+def _names(plan: SetPlan, user: pa.RecordBatch, rows: pa.RecordBatch) -> tuple[str, ...]:
+    """The columns of a batch in their order: the rows' own, sides, labels, weight, new ones."""
+    made = [*user.schema.names, *rows.schema.names]
+    declared = [*plan.keeps, *(c for side in plan.sides for c in side.made), *plan.spec.labels]
+    there = [name for name in [*declared, WEIGHT] if name in made]
+    return (*there, *(name for name in made if name not in there and name != _NOBODY))
+
+
+def dense(of: Ints) -> tuple[Ints, Ints]:
+    """The distinct requests in the order in which they come, and which of them each row has."""
+    distinct, first, inverse = np.unique(of, return_index=True, return_inverse=True)
+    order = np.argsort(first, kind="stable")
+    rank = np.empty(len(order), dtype=np.int64)
+    rank[order] = np.arange(len(order))
+    return distinct[order], rank[inverse]
+
+
+def _kept(
+    plan: SetPlan, table: pa.Table, index: Ints, user: set[str], *, inside: bool
+) -> dict[str, pa.Array]:
+    names = [name for name in plan.keeps if (name in user) == inside]
+    taken = table.select(names).take(_index(index))
+    return {name: one_piece(taken.column(name)) for name in names}
+
+
+def open_bucket(
+    reader: Reader,
+    plan: SetPlan,
+    bucket: Bucket,
+    *,
+    window: Window = EVERYTHING,
+    epoch: int = 0,
+    seed: int | None = None,
+) -> Opened:
+    """Read and match one bucket. seed: of the order; None: the spec's."""
+    with reader.stages.stage("label and sample"):
+        rows = open_rows(reader, plan, bucket, window)
+    opened: list[Side] = []
+    for side in plan.sides:
+        with reader.stages.stage(f"match {side.name}"):
+            opened.append(_open_side(reader, plan, bucket, rows, side, opened))
+    number = [plan.spec.seed if seed is None else seed, epoch, 0 if bucket is None else bucket + 1]
+    order, cuts = _order(plan, rows, np.random.default_rng(number))
+    return Opened(plan, rows, tuple(opened), order, cuts, reader.stages)
+
+
+def match(reader: Reader, plan: SetPlan, bucket: Bucket, rows: Rows) -> None:
+    """Match the tables whose rows can contradict one another (`checks`), reading keys and times
+    alone, and whole only what keys of others come from."""
+    keyed = {name for side in plan.sides for name in side.on} - set(rows.table.column_names)
+    before: list[Side] = []
+    for side in plan.sides:
+        needed = any(name in keyed for name in (*side.columns, *side.made))
+        can_be_wrong = isinstance(side.kind, Beside) and (not side.kind.at or side.kind.through)
+        if needed:
+            before.append(_open_side(reader, plan, bucket, rows, side, before))
+            continue
+        before.append(_NONE)
+        if can_be_wrong:
+            _open_side(reader, plan, bucket, rows, _narrowed(side), before)
+
+
+def _narrowed(side: SidePlan) -> SidePlan:
+    """The side without a column that comes out."""
+    times = [side.kind.at, side.kind.through] if isinstance(side.kind, Beside) else []
+    names = dict.fromkeys([*side.key, *(name for name in times if name)])
+    table = msgspec.structs.replace(side.table, schema=side.table.schema.select(*names))
+    return msgspec.structs.replace(side, table=table, columns=())
+
+
+def _open_side(
+    reader: Reader, plan: SetPlan, bucket: Bucket, rows: Rows, side: SidePlan, before: list[Side]
+) -> Side:
+    table = reader.whole(side.table) if side.shared else reader.read(side.table, bucket)
+    asked = [_asked(plan, rows, side, name, before) for name in side.on]
+    at = rows.at[rows.first] if side.user else rows.at
+    try:
+        if isinstance(side.kind, FeatureGroup):
+            if side.lookup is not None:
+                names = [n for n in side.lookup.schema.column_names if n != side.kind.lookup_by]
+                attributes = reader.whole(side.lookup)
+                table = beside.with_attributes(table, attributes, side.kind.lookup_by, names)
+            given = _table([*zip(side.key, asked, strict=True), (_AT, _time(at))])
+            return beside.computed(side.kind, side.name, table, given, _AT)
+        if isinstance(side.kind, Beside):
+            return beside.matched(side.kind, side.name, side.columns, table, side.key, asked, at)
+        return beside.earlier(side.kind, side.name, table, side.key, asked, at)
+    except UserError as error:
+        error.within(f"{plan.spec.ref}: {side.name}")
+        raise
+
+
+_AT = "\0at"
+_NONE = beside.Matched(None, np.empty(0, dtype=np.int64))
+_NOBODY = "\0"
+
+
+def _asked(plan: SetPlan, rows: Rows, side: SidePlan, name: str, before: list[Side]) -> pa.Array:
+    """A column of the key, for each asker: of the rows, or of a side that was opened before."""
+    if name in rows.table.column_names:
+        column = one_piece(rows.table.column(name))
+        return column.take(_index(rows.first)) if side.user else column
+    for earlier, opened in zip(plan.sides, before, strict=False):
+        for column, made in zip(earlier.columns, earlier.made, strict=True):
+            if name in (column, made):
+                askers = (
+                    rows.of
+                    if earlier.user and not side.user
+                    else np.arange(len(rows.first) if earlier.user else len(rows), dtype=np.int64)
+                )
+                return opened.gather(askers)[made]
+    raise AssertionError(name)  # planning holds that it is there
+
+
+def _order(plan: SetPlan, rows: Rows, random: np.random.Generator) -> tuple[Ints, Ints | None]:
+    """The order of a bucket's rows, and where it may be cut."""
+    if plan.spec.order == "lying":
+        return np.arange(len(rows), dtype=np.int64), None
+    if plan.spec.order == "shuffled":
+        return random.permutation(len(rows)), None
+    rank = random.permutation(len(rows.first))
+    order = np.argsort(rank[rows.of], kind="stable")
+    return order, np.cumsum(np.bincount(rank[rows.of], minlength=len(rank))).astype(np.int64)
+
+
+def _batch(columns: dict[str, pa.Array], rows: int = 0) -> pa.RecordBatch:
+    import pyarrow as pa
+
+    if not columns and rows:
+        # A batch without a column has no rows either; one that nobody sees keeps the count.
+        columns = {_NOBODY: pa.nulls(rows)}
+    return one_batch(pa.table(columns))
+
+
+def _table(columns: Iterable[tuple[str, pa.Array]]) -> pa.Table:
+    import pyarrow as pa
+
+    return pa.table(dict(columns))
+
+
+def _time(at: Ints) -> pa.Array:
+    import pyarrow as pa
+
+    return pa.array(at).cast(pa.timestamp("us", tz="UTC"))
+
+
+def _numbers(values: Floats) -> pa.Array:
+    import pyarrow as pa
+
+    return pa.array(values)
+
+
+def _mask(values: npt.NDArray[np.bool_]) -> pa.Array:
+    import pyarrow as pa
+
+    return pa.array(values)
+
+
+def _index(values: Ints) -> pa.Array:
+    import pyarrow as pa
+
+    return pa.array(values)

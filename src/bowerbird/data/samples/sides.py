@@ -1,0 +1,302 @@
+"""What is put beside the rows of one bucket: features, staged columns, sequences.
+
+Each side is first matched: which of its rows belong to each row of the set, as places (whole
+numbers, eight bytes a row). Values are gathered late, for the rows of a batch: nothing else is ever
+wide.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from bowerbird.core.errors import UserError
+from bowerbird.data.features.asof import evaluate, timeline
+from bowerbird.data.features.columns import fields_of
+from bowerbird.data.samples.arrays import NULL, joint_codes, microseconds, numbers, one_piece
+from bowerbird.data.samples.leakage import refuse_leaks
+from bowerbird.data.samples.sequences import actions, ranges
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import pyarrow as pa
+
+    from bowerbird.data.features.specs import FeatureGroup
+    from bowerbird.data.samples.specs import Beside, SequenceOf
+
+Ints = npt.NDArray[np.int64]
+
+
+class Side(Protocol):
+    """A table matched to n askers (rows, or requests)."""
+
+    @property
+    def nbytes(self) -> int: ...
+
+    def gather(self, askers: Ints) -> dict[str, pa.Array]:
+        """Column -> the values of some askers, in their order."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Computed:
+    """A feature group's values: a row an asker."""
+
+    values: pa.Table
+
+    @property
+    def nbytes(self) -> int:
+        return int(self.values.nbytes)
+
+    def gather(self, askers: Ints) -> dict[str, pa.Array]:
+        return _taken(self.values, askers)
+
+
+@dataclass(frozen=True, eq=False)
+class Matched:
+    """A table's rows; `places` (n,) is each asker's row, -1 where it has none."""
+
+    rows: pa.Table
+    places: Ints
+
+    @property
+    def nbytes(self) -> int:
+        return int(self.rows.nbytes) + self.places.nbytes
+
+    def gather(self, askers: Ints) -> dict[str, pa.Array]:
+        return _taken(self.rows, self.places[askers])
+
+
+@dataclass(frozen=True, eq=False)
+class Earlier:
+    """A log's rows by key and time; asker i's sequence is ``start[i]:end[i]`` of them."""
+
+    rows: pa.Table
+    start: Ints
+    end: Ints
+
+    @property
+    def nbytes(self) -> int:
+        return int(self.rows.nbytes) + self.start.nbytes + self.end.nbytes
+
+    def gather(self, askers: Ints) -> dict[str, pa.Array]:
+        """Lists with 64-bit offsets: a batch of long sequences may hold more than 2^31 values."""
+        import pyarrow as pa
+
+        start, end = self.start[askers], self.end[askers]
+        ends = np.cumsum(end - start)
+        long = len(ends) > 0 and ends[-1] >= LONG * len(ends)
+        taken = runs(self.rows, start, end) if long else picked(self.rows, start, end)
+        offsets = pa.array(np.concatenate([[0], ends]).astype(np.int64))
+        return {
+            name: pa.LargeListArray.from_arrays(offsets, values) for name, values in taken.items()
+        }
+
+
+LONG = 32
+"""From this mean length on, sequences are copied a run at a time, and not a value at a time."""
+
+
+def runs(rows: pa.Table, start: Ints, end: Ints) -> dict[str, pa.Array]:
+    """The rows of many ranges, one range after another, each copied as it lies."""
+    import pyarrow as pa
+
+    found = {}
+    places = list(zip(start.tolist(), (end - start).tolist(), strict=True))
+    for name in rows.column_names:
+        array = one_piece(rows.column(name))
+        found[name] = pa.concat_arrays([array.slice(at, length) for at, length in places])
+    return found
+
+
+def picked(rows: pa.Table, start: Ints, end: Ints) -> dict[str, pa.Array]:
+    """The same, a row at a time: quicker where ranges are short."""
+    flat, _ = ranges(start, end)
+    return _taken(rows, flat)
+
+
+def _taken(rows: pa.Table, places: Ints) -> dict[str, pa.Array]:
+    """The rows at some places; null at -1."""
+    import pyarrow as pa
+
+    missing = places < 0
+    index = pa.array(places, mask=missing) if missing.any() else pa.array(places)
+    return {name: one_piece(rows.column(name)).take(index) for name in rows.column_names}
+
+
+def features_of(group: FeatureGroup, events: pa.Table, asked: pa.Table, at: str) -> pa.Table:
+    """A group's columns for each asked row, from the events strictly before its time.
+
+    events: of the group's source, with the columns of its key. asked: the columns of the key, and
+    `at`, none null. The columns (float64; null where there is nothing to compute from) are in the
+    rows' order. Events without a time, or of which a part of the key is null, belong to nobody.
+    """
+    import pyarrow as pa
+
+    events = events.filter(one_piece(events.column(group.at)).is_valid())
+    mine, theirs = joint_codes(
+        [[rows.column(name) for name in group.key] for rows in (events, asked)]
+    )
+    known = np.flatnonzero(mine != NULL)
+    fields = sorted({field for column in group.columns.values() for field in fields_of(column)})
+    log = timeline(
+        [mine[known]],
+        microseconds(events.column(group.at))[known],
+        {field: numbers(events.column(field))[known] for field in fields},
+    )
+    found = evaluate(group.columns, log, [theirs], microseconds(asked.column(at)))
+    return pa.table({name: pa.array(values, from_pandas=True) for name, values in found.items()})
+
+
+def computed(
+    group: FeatureGroup, name: str, events: pa.Table, asked: pa.Table, at: str
+) -> Computed:
+    """A feature group, as float32, its columns named for the batch."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    # Only events of who asks: a source that is read whole has those of all other buckets too.
+    for column in group.key:
+        known = one_piece(asked.column(column)).unique().drop_null()
+        # Narrower keys may wrap to others: that keeps an event too many, and none too few.
+        known = known.cast(events.schema.field(column).type, safe=False)
+        events = events.filter(pc.is_in(events.column(column), value_set=known))
+    values = features_of(group, events, asked, at)
+    return Computed(
+        pa.table(
+            {f"{name}__{column}": _narrow(values.column(column)) for column in values.column_names}
+        )
+    )
+
+
+def _narrow(column: pa.ChunkedArray) -> pa.Array:
+    import pyarrow as pa
+
+    array = one_piece(column)
+    return array.cast(pa.float32(), safe=False) if pa.types.is_float64(array.type) else array
+
+
+def with_attributes(
+    events: pa.Table, attributes: pa.Table, by: str, names: Sequence[str]
+) -> pa.Table:
+    """Events with columns of the only row of `attributes` that has their value of `by`."""
+    mine, theirs = joint_codes([[rows.column(by)] for rows in (events, attributes)])
+    places = only(mine, theirs, f"the lookup by {by!r}", by)
+    for name in names:
+        column = _taken(attributes.select([name]), places)[name]
+        events = events.append_column(name, column)
+    return events
+
+
+def only(asked: Ints, known: Ints, what: str, key: str) -> Ints:
+    """The place of each asked key's only row, -1 where it has none.
+
+    Raises `UserError` for a key that is asked for and has several.
+    """
+    order = np.argsort(known, kind="stable")
+    place = np.searchsorted(known[order], asked)
+    inside = np.minimum(place, max(len(known) - 1, 0))
+    if not len(known):
+        return np.full(len(asked), -1, dtype=np.int64)
+    found = (known[order][inside] == asked) & (asked != NULL)
+    following = np.minimum(inside + 1, len(known) - 1)
+    twice = found & (following > inside) & (known[order][following] == asked)
+    if twice.any():
+        raise UserError(
+            f"{what} has several rows of one {key} for {int(twice.sum()):,} rows of the set",
+            expected="one row a key, or a time by which one of them is taken",
+            fix="Beside(…, at=…), or a table without the other rows",
+        )
+    return np.where(found, order[inside], -1)
+
+
+def matched(
+    side: Beside,
+    name: str,
+    columns: Sequence[str],
+    rows: pa.Table,
+    key: Sequence[str],
+    asked: Sequence[pa.Array],
+    at: Ints,
+) -> Matched:
+    """A table beside askers, by the only row of their key, or the last one known by their time.
+
+    rows: of the table. asked: the askers' key columns; at: their times. Raises `LeakageError` where
+    what is put beside them was computed through a later moment than theirs.
+    """
+    mine, known = joint_codes([asked, [rows.column(column) for column in key]])
+    if side.at:
+        places = _latest(mine, known, rows.column(side.at), at + (side.known == "at"))
+    else:
+        places = only(mine, known, side.table, ", ".join(key))
+    if side.through:
+        there = np.flatnonzero(places >= 0)
+        through = microseconds(rows.column(side.through).fill_null(0))[places[there]]
+        refuse_leaks({f"{side.table}: {side.through}": through}, at[there])
+    kept = rows.select(list(columns)).rename_columns([f"{name}__{column}" for column in columns])
+    return Matched(kept.combine_chunks(), places)  # once, not each time that rows are gathered
+
+
+def _latest(asked: Ints, known: Ints, times: pa.ChunkedArray, before: Ints) -> Ints:
+    """The place of each key's last row strictly before a moment, -1 where it has none."""
+    valid = np.asarray(one_piece(times.is_valid()).to_numpy(zero_copy_only=False), dtype=bool)
+    kept = np.flatnonzero(valid & (known != NULL))
+    log = actions(known[kept], np.zeros(len(kept)), microseconds(times.fill_null(0))[kept])
+    start, end = log.before(np.where(asked == NULL, known.max(initial=0) + 1, asked), before)
+    found = end > start
+    if not len(kept):
+        return np.full(len(asked), -1, dtype=np.int64)
+    return np.where(found, kept[log.order[np.where(found, end - 1, 0)]], -1)
+
+
+def earlier(
+    side: SequenceOf,
+    name: str,
+    rows: pa.Table,
+    key: Sequence[str],
+    asked: Sequence[pa.Array],
+    at: Ints,
+) -> Earlier:
+    """The last rows of each asker's key strictly before its time.
+
+    Rows without a time, or of which a part of the key is null, belong to nobody.
+    """
+    rows = _of_kind(rows, side.where)
+    rows = rows.filter(one_piece(rows.column(side.at)).is_valid())
+    mine, known = joint_codes([asked, [rows.column(column) for column in key]])
+    kept = np.flatnonzero(known != NULL)
+    log = actions(known[kept], np.zeros(len(kept)), microseconds(rows.column(side.at))[kept])
+    start, end = log.before(np.where(mine == NULL, known.max(initial=0) + 1, mine), at)
+    columns = rows.select(list(side.columns))
+    lying = (
+        columns if _ascending(kept[log.order], len(columns)) else _moved(columns, kept[log.order])
+    )
+    return Earlier(
+        lying.rename_columns([f"{name}__{column}" for column in side.columns]).combine_chunks(),
+        np.maximum(start, end - side.last),
+        end,
+    )
+
+
+def _ascending(places: Ints, count: int) -> bool:
+    return len(places) == count and bool((np.diff(places) > 0).all())
+
+
+def _moved(rows: pa.Table, places: Ints) -> pa.Table:
+    import pyarrow as pa
+
+    return pa.table(_taken(rows, places)) if rows.column_names else rows
+
+
+def _of_kind(rows: pa.Table, where: Mapping[str, Sequence[str | int]]) -> pa.Table:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    for column, values in where.items():
+        wanted = pa.array(list(values)).cast(rows.schema.field(column).type)
+        rows = rows.filter(pc.is_in(rows.column(column), value_set=wanted))
+    return rows

@@ -1,0 +1,138 @@
+"""A training set as torch sees it.
+
+Imports torch at its top: it has to subclass. Imported late. Give it to a ``DataLoader`` with
+``batch_size=None``; each worker makes every n-th batch, so the batches and their order are those of
+one process, whatever the number of workers. ``pin_memory=True`` pins them for a GPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch.utils.data import IterableDataset, get_worker_info
+
+from bowerbird.core.errors import UserError
+from bowerbird.data.samples import checks
+from bowerbird.data.samples.arrays import microseconds
+from bowerbird.data.samples.batches import MEMORY, START, How, unchecked
+from bowerbird.data.samples.order import Position
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from bowerbird.core.steps import Home
+    from bowerbird.data.samples.batches import Batches
+    from bowerbird.data.samples.planning import SetPlan
+
+OFFSETS = "__offsets"
+"""After the name of a column of lists: where each row's values end and the next one's begin."""
+
+
+class SetBatches(IterableDataset[dict[str, torch.Tensor]]):
+    """Batches of one epoch: column -> tensor. `position` is where the next iteration begins."""
+
+    def __init__(self, home: Home, plan: SetPlan, how: How, position: Position) -> None:
+        super().__init__()
+        self.position = position
+        self._home, self._plan, self._how = home, plan, how
+
+    def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
+        worker = get_worker_info()
+        own, count = (worker.id, worker.num_workers) if worker else (0, 1)
+        stream = unchecked(self._home, self._plan, self._how, self.position)
+        first = self.position.batch
+        while True:
+            mine = (stream.position.batch - first) % count == own
+            try:
+                found = _next(stream, mine=mine)
+            except StopIteration:
+                return
+            if found is not None:
+                yield tensors(found, str(self._plan.spec.ref))
+
+
+def _next(stream: Batches, *, mine: bool) -> pa.RecordBatch | None:
+    """The next batch, made if it is this worker's. Raises `StopIteration`."""
+    if mine:
+        return next(stream)
+    stream.skip()
+    return None
+
+
+def to_torch(
+    home: Home,
+    plan: SetPlan,
+    *,
+    batch_size: int = 4096,
+    memory: int = MEMORY,
+    seed: int | None = None,
+    position: Position = START,
+    split: str = "",
+    shard: tuple[int, int] = (0, 1),
+) -> SetBatches:
+    """The batches of `batches` as tensors, in any number of a ``DataLoader``'s workers, each of
+    which holds up to `memory`.
+
+    A time is int64 microseconds; null of a float is NaN, of anything else refused; a list is its
+    values and, as ``name__offsets`` (int64), where each row's end; bytes of fixed length are int8
+    (n, length). Raises `UserError` for a text: `Hash` it, or leave it out.
+    """
+    how = How(plan, batch_size=batch_size, memory=memory, seed=seed, split=split, shard=shard)
+    position = how.begin(plan, position)
+    checks.check(
+        home,
+        plan,
+        window=how.window,
+        memory=memory,
+        batch_size=batch_size,
+        look=lambda batch: tensors(batch, str(plan.spec.ref)),
+    )
+    return SetBatches(home, plan, how, position)
+
+
+def tensors(batch: pa.RecordBatch, name: str) -> dict[str, torch.Tensor]:
+    """Column -> tensor, of memory of its own."""
+    import pyarrow as pa
+
+    found: dict[str, torch.Tensor] = {}
+    for column, array in zip(batch.schema.names, batch.columns, strict=True):
+        if pa.types.is_list(array.type) or pa.types.is_large_list(array.type):
+            offsets = np.asarray(array.offsets.to_numpy(), dtype=np.int64)
+            found[column] = _tensor(array.flatten(), column, name)
+            found[f"{column}{OFFSETS}"] = torch.from_numpy(offsets - offsets[0])
+        else:
+            found[column] = _tensor(array, column, name)
+    return found
+
+
+def _tensor(array: pa.Array, column: str, name: str) -> torch.Tensor:
+    import pyarrow.types as at
+
+    kind = array.type
+    number = at.is_integer(kind) or at.is_floating(kind) or at.is_boolean(kind)
+    time = at.is_timestamp(kind) or at.is_date(kind)
+    if not (number or time or at.is_fixed_size_binary(kind)):
+        raise UserError(
+            f"{column!r} is {kind}, which no tensor holds",
+            where=name,
+            expected="numbers, times, truth values, lists of them, bytes of fixed length",
+            fix=f"transforms: Hash(({column!r},), 10_000), or columns= without it",
+        )
+    if array.null_count and not at.is_floating(kind):
+        raise UserError(
+            f"{column!r} is null in {array.null_count:,} values, and a tensor of {kind} has none",
+            where=name,
+            expected="a column without nulls, or a float, where null is NaN",
+            fix=f"transforms: FillNull(({column!r},), 0)",
+        )
+    if time:
+        return torch.from_numpy(microseconds(array).copy())
+    if at.is_fixed_size_binary(kind):
+        width = kind.byte_width
+        raw = np.frombuffer(array.buffers()[1], dtype=np.int8)
+        raw = raw[array.offset * width : (array.offset + len(array)) * width]
+        return torch.from_numpy(raw.reshape(len(array), width).copy())
+    return torch.from_numpy(array.to_numpy(zero_copy_only=False).copy())

@@ -1,0 +1,249 @@
+"""One set, the same batches: in this process, in others, on Ray, in torch; and workers that die."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from bowerbird.core.engine import Engine
+from bowerbird.core.errors import BowerbirdError, UserError
+from bowerbird.core.steps import Home
+from bowerbird.data.samples.batches import batches
+from bowerbird.data.samples.planning import SetPlan, plan_set
+from bowerbird.data.samples.sampling import Downsample
+from bowerbird.data.samples.transforms import Cast, Custom, FillNull, Hash, Log1p
+from bowerbird.engines import EngineKind, open_engine
+from bowerbird.lake import Lake
+from tests.data.world import SPECS, small_shop, the_set
+
+HERE = "tests.data.test_engines"
+ROOT = str(Path(__file__).parents[2])
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    return small_shop(str(tmp_path_factory.mktemp("shop")), requests=60)
+
+
+@pytest.fixture(scope="module")
+def processes() -> Iterator[Engine]:
+    with contextlib.closing(open_engine(EngineKind.PROCESSES, workers=2, paths=(ROOT,))) as engine:
+        yield engine
+
+
+def plan_of(home: Home, **changes: Any) -> SetPlan:
+    words = ("action", "items__brand", "users__country")
+    declared = {
+        "transforms": (
+            Log1p(("past__amount",)),
+            Hash(words, 50),
+            FillNull(("user_id", "items__size"), -1),
+        ),
+        "sampling": (Downsample("reward", 0, 0.7),),
+        "order": "requests",
+        "interleave": 2,
+    }
+    return plan_set(Lake(home), the_set(**(declared | changes)), SPECS)
+
+
+def same(one: list[pa.RecordBatch], two: list[pa.RecordBatch]) -> bool:
+    return len(one) == len(two) and all(a.equals(b) for a, b in zip(one, two, strict=True))
+
+
+@pytest.mark.parametrize("order", ["requests", "shuffled"])
+def test_processes_make_the_batches_that_this_process_makes(
+    home: Home, processes: Engine, order: str
+) -> None:
+    plan = plan_of(home, order=order)
+    here = list(batches(home, plan, batch_size=16))
+    assert same(list(batches(home, plan, batch_size=16, engine=processes)), here)
+
+
+def test_a_reader_with_an_engine_goes_on_where_another_without_stopped(
+    home: Home, processes: Engine
+) -> None:
+    plan = plan_of(home)
+    stream = batches(home, plan, batch_size=16)
+    some = [next(stream) for _ in range(3)]
+    left = list(batches(home, plan, batch_size=16, engine=processes, position=stream.position))
+    assert same(some + left, list(batches(home, plan, batch_size=16)))
+
+
+def test_files_are_gone_when_the_reader_is_done(
+    home: Home, processes: Engine, tmp_path: Path
+) -> None:
+    stream = batches(home, plan_of(home), engine=processes, folder=str(tmp_path))
+    assert list(stream)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # Ray's own
+def test_ray_makes_the_batches_that_this_process_makes(home: Home) -> None:
+    plan = plan_of(home)
+    with contextlib.closing(open_engine(EngineKind.RAY, workers=2, paths=(ROOT,))) as engine:
+        found = list(batches(home, plan, batch_size=16, engine=engine))
+    assert same(found, list(batches(home, plan, batch_size=16)))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # Ray's own
+def test_a_ray_dataset_has_the_rows_of_all_batches(home: Home) -> None:
+    import ray
+
+    from bowerbird.data.samples.frames import to_ray
+
+    plan = plan_of(home)
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, configure_logging=False)
+    try:
+        found = to_ray(home, plan).take_all()
+    finally:
+        ray.shutdown()
+    wanted = [row for batch in batches(home, plan) for row in batch.to_pylist()]
+    keys = [
+        sorted((row["request_id"], row["item_id"], row["reward"]) for row in rows)
+        for rows in (found, wanted)
+    ]
+    assert keys[0] == keys[1]
+
+
+def test_polars_has_the_same_batches(home: Home) -> None:
+    from bowerbird.data.samples.frames import to_polars
+
+    plan = plan_of(home)
+    frames = list(to_polars(home, plan, batch_size=16))
+    here = list(batches(home, plan, batch_size=16))
+    assert [len(one) for one in frames] == [one.num_rows for one in here]
+    assert frames[0]["reward"].to_list() == here[0].column("reward").to_pylist()
+
+
+def equal(one: dict[str, Any], two: dict[str, Any]) -> bool:
+    import torch
+
+    return one.keys() == two.keys() and all(
+        torch.equal(torch.nan_to_num(one[name]), torch.nan_to_num(two[name])) for name in one
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 2])
+def test_torch_has_the_same_batches_with_any_number_of_workers(home: Home, workers: int) -> None:
+    from torch.utils.data import DataLoader
+
+    from bowerbird.data.samples.torch_batches import tensors, to_torch
+
+    plan = plan_of(home)
+    here = [tensors(batch, "") for batch in batches(home, plan, batch_size=16)]
+    loader = DataLoader(
+        to_torch(home, plan, batch_size=16),
+        batch_size=None,
+        num_workers=workers,
+        multiprocessing_context="spawn" if workers else None,
+    )
+    found = list(loader)
+    assert len(found) == len(here)
+    assert all(equal(one, two) for one, two in zip(found, here, strict=True))
+
+
+def test_tensors_hold_lists_times_and_codes(home: Home) -> None:
+    import torch
+
+    from bowerbird.data.samples.torch_batches import to_torch
+
+    found = next(iter(to_torch(home, plan_of(home), batch_size=16)))
+    offsets = found["past__code__offsets"]
+    assert offsets[-1] == len(found["past__code"]) == len(found["past__item_id"])
+    assert found["past__code"].dtype == torch.int8
+    assert found["past__code"].shape[1:] == (4,)
+    assert found["at"].dtype == torch.int64
+
+
+@pytest.mark.parametrize(
+    ("transforms", "said"),
+    [
+        ((Hash(("action", "items__brand", "users__country"), 9),), "is null in"),
+        ((FillNull(("user_id",), 0),), "'action' is large_string, which no tensor holds"),
+        ((FillNull(("user_id",), 0), Cast(("action",), "string")), "'action' is string"),
+    ],
+)
+def test_what_no_tensor_holds_is_said_before_the_first_batch(
+    home: Home, transforms: Any, said: str
+) -> None:
+    from bowerbird.data.samples.torch_batches import to_torch
+
+    with pytest.raises(UserError, match=said):
+        to_torch(home, plan_of(home, transforms=transforms))
+
+
+# -- workers that die --------------------------------------------------------------------------
+
+
+def dies_once(batch: pa.RecordBatch) -> Any:
+    """Kills its worker the first time that a batch of the second kind of rows comes by."""
+    mark = Path(os.environ["BOWERBIRD_TEST_MARK"])
+    if os.getpid() != int(os.environ["BOWERBIRD_TEST_DRIVER"]):
+        with contextlib.suppress(FileExistsError):
+            mark.touch(exist_ok=False)
+            os.kill(os.getpid(), signal.SIGKILL)
+    return {"same": batch.column("price")}
+
+
+def dies_always(batch: pa.RecordBatch) -> Any:
+    if os.getpid() != int(os.environ["BOWERBIRD_TEST_DRIVER"]):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return {"same": batch.column("price")}
+
+
+@pytest.fixture
+def marked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
+    monkeypatch.setenv("BOWERBIRD_TEST_MARK", str(tmp_path / "mark"))
+    monkeypatch.setenv("BOWERBIRD_TEST_DRIVER", str(os.getpid()))
+    with contextlib.closing(open_engine(EngineKind.PROCESSES, workers=2, paths=(ROOT,))) as engine:
+        yield engine
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_loses_nothing_and_brings_nothing_twice(
+    home: Home, marked: Engine, tmp_path: Path
+) -> None:
+    plan = plan_of(home, transforms=(Custom(f"{HERE}:dies_once", ("price",), ("same",)),))
+    found = list(batches(home, plan, batch_size=16, engine=marked))
+    assert (tmp_path / "mark").exists()
+    assert same(found, list(batches(home, plan, batch_size=16)))
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_each_time_ends_the_reader_with_its_bucket_named(
+    home: Home, marked: Engine
+) -> None:
+    plan = plan_of(home, transforms=(Custom(f"{HERE}:dies_always", ("price",), ("same",)),))
+    with pytest.raises(BowerbirdError, match=r"lost|killed|died"):
+        list(batches(home, plan, batch_size=16, engine=marked))
+
+
+@pytest.mark.slow
+def test_a_torch_worker_that_is_killed_ends_the_loader_with_an_error(home: Home) -> None:
+    from torch.utils.data import DataLoader
+
+    from bowerbird.data.samples.torch_batches import to_torch
+
+    loader = DataLoader(
+        to_torch(home, plan_of(home), batch_size=4),
+        batch_size=None,
+        num_workers=1,
+        multiprocessing_context="spawn",
+        prefetch_factor=2,
+    )
+    found: Any = iter(loader)
+    next(found)
+    (worker,) = found._workers
+    os.kill(worker.pid, signal.SIGKILL)
+    with pytest.raises(RuntimeError, match=r"exited unexpectedly|killed"):
+        list(found)
