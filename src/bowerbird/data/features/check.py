@@ -26,8 +26,8 @@ from bowerbird.core.specs import Spec, of_kind
 from bowerbird.core.steps import Home
 from bowerbird.core.targets import Entry, History, LogTarget, Token, Version
 from bowerbird.data.features.backfill import groups_of
-from bowerbird.data.features.gates import Facts, Gate, RowCount, failures, judge
-from bowerbird.data.features.promote import promotion_want, staged_columns, summarised
+from bowerbird.data.features.gates import Facts, Gate, RowCount, calls_of, failures, judge
+from bowerbird.data.features.promote import promotion_want, staged_columns
 from bowerbird.data.features.specs import Backfill, FeatureGroup, Promotion
 from bowerbird.data.features.statistics import (
     Statistics,
@@ -59,7 +59,8 @@ def wants(spec: Promotion, specs: Mapping[str, Spec]) -> tuple[Want, ...]:
         *staged,
         *(group for one in staged for group in groups_of(one, specs)),
     ]
-    return (want(spec, "features.check", reads=(spec.into,), uses=uses, calls=spec.checks),)
+    calls = (*spec.checks, *calls_of(spec.gates))
+    return (want(spec, "features.check", reads=(spec.into,), uses=uses, calls=calls),)
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -151,7 +152,7 @@ def _statistics(
             made[cell] = known[cell]
             continue
         rows = read(lake, spec.into, version, columns=columns, cells=[cell])
-        made[cell] = Kept(data, encode(summarise(summarised(rows))))
+        made[cell] = Kept(data, encode(summarise(rows)))
     tell(f"{len(made)} partitions summarised")
     return made
 

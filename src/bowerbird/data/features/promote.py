@@ -34,7 +34,7 @@ from bowerbird.data.making import want
 from bowerbird.lake import Lake, Table, Written, parts, read, write
 
 if TYPE_CHECKING:
-    import pyarrow as pa
+    pass
 
 REFERENCE = 8
 """New partitions are compared with so many of the latest live ones."""
@@ -243,7 +243,7 @@ def join(home: Home, job: Promoting) -> Promoted:
         index = pa.array(place, mask=place < 0)
         columns |= {name: found[name].take(index) for name in names}
     made = pa.table({name: columns[name] for name in job.into.schema})
-    statistics = encode(summarise(summarised(made.select(staged_columns))))
+    statistics = encode(summarise(made.select(staged_columns)))
     written = write(lake, job.into, made, job.folder, str(job.into.ref))
     return Promoted(written, rows.num_rows, matched, twice, told, statistics, live)
 
@@ -257,20 +257,7 @@ def _live(lake: Lake, job: Promoting) -> bytes:
     if not names:
         return b""
     rows = read(lake, job.spec.into, job.live_version, columns=names, cells=job.live)
-    return encode(summarise(summarised(rows)))
-
-
-def summarised(rows: pa.Table) -> pa.Table:
-    """The columns as statistics know them: of a map, the list of its keys."""
-    import pyarrow as pa
-
-    for place, field in enumerate(rows.schema):
-        if pa.types.is_map(field.type):
-            column = rows[field.name].combine_chunks()
-            column = column.chunk(0) if isinstance(column, pa.ChunkedArray) else column
-            keys = pa.ListArray.from_arrays(column.offsets, column.keys)
-            rows = rows.set_column(place, field.name, keys)
-    return rows
+    return encode(summarise(rows))
 
 
 def _change(work: Work, outcomes: Sequence[Outcome]) -> Change:
@@ -322,9 +309,7 @@ def _refused(
         if columns:
             version = work.inputs[str(one.ref)].version
             wanted = tuple(work.step.cells) or (work.step.cell,)
-            found = summarised(
-                read(lake, one.ref, version, columns=[*one.id, *columns], cells=wanted)
-            )
+            found = read(lake, one.ref, version, columns=[*one.id, *columns], cells=wanted)
             rows |= offenders(spec.gates, failed, found, one.id, kinds_of(found.schema))
     lines = []
     for one_failed in failed:

@@ -6,7 +6,7 @@ second, and how much is lost by the first, is seen here before anything is backf
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
@@ -74,7 +74,7 @@ def realigned(
     answer, times = prepared(group, events), microseconds(rows[at])
     one, other = (answer(_asked(group, rows, moments(how, times))) for how in (before, after))
     labels = None if not label else np.asarray(rows[label].to_numpy(), dtype=bool)
-    drift = {found.column: found for found in compare(_known(one), _known(other))}
+    drift = {found.column: found for found in compare(summarise(one), summarise(other))}
     columns = []
     for name in group.names:
         pairs = zip(one[name].to_pylist(), other[name].to_pylist(), strict=True)
@@ -94,12 +94,6 @@ def _asked(group: FeatureGroup, rows: pa.Table, moment: np.typing.NDArray[np.int
     return rows.select(list(group.key)).append_column(
         "at", pa.array(moment, pa.timestamp("us", tz="UTC"))
     )
-
-
-def _known(found: pa.Table) -> Any:
-    from bowerbird.data.features.promote import summarised
-
-    return summarise(summarised(found))
 
 
 def _moved(
