@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import sys
+from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from bowerbird.cli import screen, screen_features
+from bowerbird.cli import opening, screen, screen_features
 from bowerbird.cli.commands import Json
-from bowerbird.cli.commands_table import At, Cells, Name, opened_lake
+from bowerbird.cli.commands_table import At, Cells, DryRun, Name, carry, opened_lake
 from bowerbird.cli.main import app
 from bowerbird.core.errors import UserError
 
 if TYPE_CHECKING:
+    from bowerbird.core.plans import Plan
+    from bowerbird.core.specs import Spec
     from bowerbird.data.features.interop.module import Imported
+    from bowerbird.lake import Lake
+    from bowerbird.workspace.workspace import Workspace
 
 features = typer.Typer(
     help="Look at features, and bring them from elsewhere.",
@@ -23,6 +28,74 @@ features = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(features, name="features")
+
+
+@features.command(name="list")
+def list_(json: Json = False) -> None:
+    """Every backfill and promotion: what is current, what is to be done, what it will take."""
+    with opening.opened() as workspace:
+        from bowerbird.data.features import views
+
+        specs = {ref: declared.spec for ref, declared in workspace.specs.items()}
+        found = workspace.look()
+        runs = workspace.ledger.open_runs()
+        shown = views.standing(specs, found.wants, workspace.plan(), found.present, runs)
+        screen.show(shown, screen_features.standing, json=json)
+
+
+@features.command()
+def show(
+    ref: Annotated[str, typer.Argument(help="a group: feature_group:shop/spend")],
+    json: Json = False,
+) -> None:
+    """A group: its columns and their types, where it runs, and the same as SQL."""
+    with opening.opened() as workspace:
+        from bowerbird.data.features import sources, sql, views
+        from bowerbird.data.features.compute import output_schema
+        from bowerbird.data.features.specs import FeatureGroup
+        from bowerbird.lake import Lake
+        from bowerbird.lake.schema import declared_type
+
+        specs = {name: declared.spec for name, declared in workspace.specs.items()}
+        group = declared_spec(workspace, ref, FeatureGroup)
+        schema = sources.source_schema(Lake(workspace.home), group)
+        types = {f.name: declared_type(f.type) for f in output_schema(group, schema)}
+        query = group.sql
+        if group.columns:
+            query = sql.query(group.columns, group.key, group.at, schema, group.known_at)
+        screen.show(views.group(group, specs, types, query), screen_features.group, json=json)
+
+
+@features.command()
+def backfill(
+    ref: Annotated[str, typer.Argument(help="a backfill, or a promotion of several")],
+    dry_run: DryRun = False,
+    json: Json = False,
+) -> None:
+    """Carry out the part of the plan that is one backfill's, or one promotion's."""
+    from bowerbird.core.specs import Spec
+    from bowerbird.data.features.views import only
+
+    def make(workspace: Workspace, _: Lake) -> Plan:
+        return only(workspace.plan(), declared_spec(workspace, ref, Spec))
+
+    carry(make, dry_run=dry_run, json=json)
+
+
+S = TypeVar("S", bound="Spec")
+
+
+def declared_spec(workspace: Workspace, ref: str, kind: type[S]) -> S:
+    """A spec of the project. Raises `RefError` for one that is not there."""
+    from bowerbird.core.errors import RefError
+    from bowerbird.core.specs import of_kind
+
+    specs = {name: declared.spec for name, declared in workspace.specs.items()}
+    if ref not in specs:
+        near = get_close_matches(ref, specs, n=1)
+        expected = f"{near[0]}?" if near else f"one of: {', '.join(specs) or '(none)'}"
+        raise RefError(f"the project declares no {ref}", expected=expected)
+    return of_kind(specs, ref, kind)
 
 
 @features.command()

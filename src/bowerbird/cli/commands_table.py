@@ -142,7 +142,7 @@ def statistics(name: Name, at: At = "", cell: Cells = None, json: Json = False) 
 # -- what changes a table --------------------------------------------------------------------------
 
 
-def _carry(make: Callable[[Workspace, Lake], Plan], *, dry_run: bool, json: bool) -> None:
+def carry(make: Callable[[Workspace, Lake], Plan], *, dry_run: bool, json: bool) -> None:
     """Make a plan, and carry it out unless it is only to be shown."""
     from bowerbird.lake import Lake
 
@@ -176,7 +176,7 @@ def rollback(
             screen.show(preview(lake, name, to, cells), screen_table.rollback, json=json)
         return
     ref = target_ref(name)
-    _carry(lambda workspace, _: workspace.plan_rollback(ref, to, cells), dry_run=False, json=json)
+    carry(lambda workspace, _: workspace.plan_rollback(ref, to, cells), dry_run=False, json=json)
 
 
 @tables.command()
@@ -185,7 +185,7 @@ def compact(name: Name, cell: Cells = None, dry_run: DryRun = False, json: Json 
     from bowerbird.lake.upkeep.compaction import plan_compaction
 
     cells = tuple(cell or ("*",))
-    _carry(lambda _, lake: plan_compaction(lake, name, cells=cells), dry_run=dry_run, json=json)
+    carry(lambda _, lake: plan_compaction(lake, name, cells=cells), dry_run=dry_run, json=json)
 
 
 Days = Annotated[float, typer.Option("--days", help="what is younger stays", min=0)]
@@ -203,7 +203,7 @@ def expire(
     from bowerbird.lake.upkeep.expiry import plan_expiry
 
     since = datetime.now(UTC) - timedelta(days=days)
-    _carry(
+    carry(
         lambda workspace, lake: plan_expiry(lake, name, since, keep, workspace.ledger.spared),
         dry_run=dry_run,
         json=json,
@@ -216,7 +216,7 @@ def clean(name: Name, days: Days = 3.0, dry_run: DryRun = False, json: Json = Fa
     from bowerbird.lake.upkeep.orphans import plan_clean
 
     since = datetime.now(UTC) - timedelta(days=days)
-    _carry(
+    carry(
         lambda workspace, lake: plan_clean(lake, name, since, workspace.ledger.spared),
         dry_run=dry_run,
         json=json,
@@ -248,7 +248,7 @@ def _name(kind: str, name: str, given: str, at: str, *, json: bool) -> None:
         found = examine(lake, name, given, NameKind(kind), at or None)
         return plan_name(NameKind(kind), target_ref(name), given, found.version)
 
-    _carry(make, dry_run=False, json=json)
+    carry(make, dry_run=False, json=json)
 
 
 @tables.command()
@@ -258,7 +258,7 @@ def unname(name: Name, given: Given, json: Json = False) -> None:
     from bowerbird.lake.read import pinned
     from bowerbird.lake.versions.branches import plan_removal
 
-    _carry(
+    carry(
         lambda _, lake: plan_removal(target_ref(name), given, str(pinned(lake.load(name), given))),
         dry_run=False,
         json=json,
@@ -272,4 +272,4 @@ def publish(name: Name, given: Given, dry_run: DryRun = False, json: Json = Fals
     from bowerbird.lake.versions.branches import plan_publish
 
     ref = target_ref(name)
-    _carry(lambda _, lake: plan_publish(lake, ref, given), dry_run=dry_run, json=json)
+    carry(lambda _, lake: plan_publish(lake, ref, given), dry_run=dry_run, json=json)

@@ -20,8 +20,52 @@ if TYPE_CHECKING:
     from bowerbird.data.features.gates import Finding
     from bowerbird.data.features.interop.module import Imported
     from bowerbird.data.features.online import Contents
+    from bowerbird.data.features.views import CellsView, GroupView
 
 _NOTHING = "-"
+
+
+def standing(shown: Sequence[CellsView]) -> None:
+    """A line a backfill or promotion; under it why there is something to do."""
+    if not shown:
+        out.print("no backfill and no promotion is declared")
+        return
+    rows = [
+        [
+            one.ref,
+            one.owner,
+            f"{one.current:,}/{one.cells:,}",
+            f"{one.todo:,}" if one.todo else "",
+            f"{one.rows:,}" if one.rows else "",
+            f"~{one.seconds:.0f} s" if one.seconds is not None else "",
+        ]
+        for one in shown
+    ]
+    grid("", ["what", "owner", "current", "to do", "rows", "takes"], rows)
+    for one in shown:
+        if one.running is not None:
+            run, done, steps = one.running
+            told = f"run {run[:13]} is at it: {done} of {steps} steps are done"
+            out.print(Text("   - ", style="yellow"), f"{one.ref}: {told}", sep="", markup=False)
+        if one.held:
+            told = f"{one.held} partitions are held: they were rolled back"
+            out.print(Text("   - ", style="yellow"), f"{one.ref}: {told}", sep="", markup=False)
+        for reason in one.reasons[:3]:
+            out.print(Text("   - ", style="yellow"), f"{one.ref}: {reason}", sep="", markup=False)
+
+
+def group(shown: GroupView) -> None:
+    """A group: its columns, then its SQL."""
+    out.print(Text(shown.ref, style="bold"), f"  {shown.owner}", sep="")
+    if shown.description:
+        out.print(shown.description, markup=False)
+    out.print(f"of {shown.source} by {', '.join(shown.key)}; {shown.kept or 'kept nowhere'}")
+    out.print(f"runs in {', '.join(shown.places)}")
+    if shown.used_by:
+        out.print(f"used by {', '.join(shown.used_by)}")
+    grid("", ["column", "type"], [[name, kind] for name, kind in shown.columns.items()])
+    if shown.sql:
+        out.print(shown.sql, markup=False, highlight=False)
 
 
 def statistics(shown: StatisticsView) -> None:

@@ -207,7 +207,7 @@ def make_plan(
             verdict = _verdict(want, now, inputs, trees, allowed)
         if isinstance(verdict, Note):
             notes[verdict] = None
-            if now.version is None:
+            if now.version is None and want.target not in makers:
                 unmade[want.target] = verdict.later
         elif verdict and want.data:
             what = digest([want.target, want.kind, want.definition])

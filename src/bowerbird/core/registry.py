@@ -46,6 +46,11 @@ class Registry:
         wants_of: WantsOf = load(self._wants[kind])
         return tuple(wants_of(spec, specs))
 
+    def by_cells(self, spec: Spec) -> bool:
+        """Whether all that a spec wants is told by what is there."""
+        kind = type(spec).__name__
+        return kind in self._cells and kind not in self._wants
+
     def cells(
         self, home: Home, spec: Spec, specs: Mapping[str, Spec], present: Mapping[str, Read]
     ) -> tuple[Want, ...]:

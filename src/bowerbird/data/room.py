@@ -13,13 +13,12 @@ FEATURES = Room(
     },
     wants={
         "FeatureGroup": "bowerbird.data.features.keeping:wants",
-        "Promotion": "bowerbird.data.features.check:wants",
         "Online": "bowerbird.data.features.online.specs:wants",
     },
     cells={
         "FeatureGroup": "bowerbird.data.features.keeping:cells",
         "Backfill": "bowerbird.data.features.backfill:cells",
-        "Promotion": "bowerbird.data.features.promote:cells",
+        "Promotion": "bowerbird.data.features.check:cells",
     },
     steps={
         "features.fill": "bowerbird.data.features.fill:FILL",

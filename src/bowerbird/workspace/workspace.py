@@ -13,6 +13,7 @@ from functools import cached_property
 from getpass import getuser
 from pathlib import Path
 from threading import Event as Flag
+from typing import NamedTuple
 
 from bowerbird.core.clock import Clock, SystemClock
 from bowerbird.core.engine import Engine
@@ -32,6 +33,15 @@ from bowerbird.workspace.journal import WorkspaceJournal
 from bowerbird.workspace.ledger import SqlLedger
 from bowerbird.workspace.project import Declared, load_specs, put_on_path
 from bowerbird.workspace.settings import Loaded
+
+
+class Look(NamedTuple):
+    """wants: of all specs. present: ref -> what it holds. made: ref -> the step kind that wrote."""
+
+    wants: list[Want]
+    present: dict[str, Read]
+    made: dict[str, str]
+
 
 OpenEngine = Callable[[Loaded], Engine]
 
@@ -113,22 +123,30 @@ class Workspace:
         kinds |= {want.target: want.kind for want in wants}
         return {ref: self._target(kind, ref).read() for ref, kind in kinds.items()}
 
-    def plan(self, allowed: Allowed = Allowed()) -> Plan:  # noqa: B008 - frozen
-        """The plan that makes what is there into what the specs want. Changes nothing."""
+    def look(self) -> Look:
+        """What is wanted and what is there, of all that the specs and earlier runs name."""
         wants, made = self.wants(), self.ledger.made(self._writes)
         present = self.survey(wants, made)
-        parts = self.cells(present)
-        present |= self.survey([want for want in parts if want.target not in present], {})
-        wants += parts
+        cells = self.cells(present)
+        present |= self.survey([want for want in cells if want.target not in present], {})
+        return Look([*wants, *cells], present, made)
+
+    def plan(self, allowed: Allowed = Allowed()) -> Plan:  # noqa: B008 - frozen
+        """The plan that makes what is there into what the specs want. Changes nothing."""
+        wants, present, made = self.look()
         wanted = {want.target for want in wants}
         for ref in sorted(allowed.replace_outside | allowed.release_held | allowed.drop):
             _known(ref, wanted | made.keys())
         removed = {
             ref: f"{self.registry.step_kind(kind).target}.drop"
             for ref, kind in made.items()
-            if ref not in wanted and not kind.endswith(".drop")
+            if ref not in wanted and not kind.endswith(".drop") and not self._waits(ref)
         }
         return make_plan(wants, present, self.ledger.meanings(), allowed, removed)
+
+    def _waits(self, ref: str) -> bool:
+        """Whether a spec of that ref wants nothing because what it needs is not there just now."""
+        return ref in self.specs and self.registry.by_cells(self.specs[ref].spec)
 
     def plan_rollback(
         self, ref: str, to: str | None = None, cells: tuple[str, ...] = (WHOLE,)

@@ -24,10 +24,10 @@ from bowerbird.core.plans import Want
 from bowerbird.core.rollback import at
 from bowerbird.core.specs import Spec, of_kind
 from bowerbird.core.steps import Home
-from bowerbird.core.targets import Entry, History, LogTarget, Token, Version
+from bowerbird.core.targets import Entry, History, LogTarget, Read, Token, Version
+from bowerbird.data.features import promote
 from bowerbird.data.features.backfill import groups_of
 from bowerbird.data.features.gates import Facts, Gate, RowCount, calls_of, failures, judge
-from bowerbird.data.features.promote import promotion_want, staged_columns
 from bowerbird.data.features.specs import Backfill, FeatureGroup, Promotion
 from bowerbird.data.features.statistics import (
     Statistics,
@@ -50,17 +50,23 @@ FILE = "statistics.msgpack"
 CHECK = makes_release("bowerbird.data.features.check:check")
 
 
-def wants(spec: Promotion, specs: Mapping[str, Spec]) -> tuple[Want, ...]:
-    """The verdict on what is live; what is promoted is wanted partition by partition, apart."""
+def cells(
+    home: Home, spec: Promotion, specs: Mapping[str, Spec], present: Mapping[str, Read]
+) -> tuple[Want, ...]:
+    """What is to be promoted, partition by partition; and the verdict on what is live then."""
+    promoted = promote.cells(home, spec, specs, present)
+    if not any(all(one.data.values()) for one in promoted):
+        return promoted
+    return (*promoted, _want(spec, specs))
+
+
+def _want(spec: Promotion, specs: Mapping[str, Spec]) -> Want:
     into = of_kind(specs, spec.into, Table)
     staged = [of_kind(specs, ref, Backfill) for ref in spec.staged]
-    uses: list[Spec] = [
-        into,
-        *staged,
-        *(group for one in staged for group in groups_of(one, specs)),
-    ]
+    groups = (group for one in staged for group in groups_of(one, specs))
     calls = (*spec.checks, *calls_of(spec.gates))
-    return (want(spec, "features.check", reads=(spec.into,), uses=uses, calls=calls),)
+    uses: list[Spec] = [into, *staged, *groups]
+    return want(spec, "features.check", reads=(spec.into,), uses=uses, calls=calls)
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -74,7 +80,7 @@ def check(job: Job) -> Made:
     """In a worker: summarise what changed, judge it, and put it back if it fails."""
     spec, lake, specs = job.spec(Promotion), Lake(job.home), _specs(job)
     staged = [of_kind(specs, ref, Backfill) for ref in spec.staged]
-    found = staged_columns(of_kind(specs, spec.into, Table), staged, specs)
+    found = promote.staged_columns(of_kind(specs, spec.into, Table), staged, specs)
     columns = tuple(name for names in found.values() for name in names)
     version = job.inputs[spec.into].version
     history = TableLog(lake, spec.into).load()
@@ -192,7 +198,7 @@ def _roll_back(job: Job, spec: Promotion, entry: Entry | None, before: Version |
     if entry is None or before is None:
         return "there is no earlier version to go back to"
     lake = Lake(job.home)
-    held = digest(promotion_want(spec, _specs(job)).definition)
+    held = digest(promote.promotion_want(spec, _specs(job)).definition)
     cells = tuple(sorted(cell for cell in entry.changed if not cell.startswith("#")))
     token = Token(f"{entry.token}/checked")
     target = LogTarget(TableLog(lake, spec.into), SystemClock())
