@@ -190,6 +190,7 @@ def make_plan(
     notes: dict[Note, None] = {}
     makers: dict[str, list[str]] = {}
     unmade: dict[str, bool] = {}  # ref -> whether a later plan makes it
+    pending: dict[str, None] = {}  # refs that a later plan changes: who reads them waits for it
     batches: dict[str, _Batch] = {}
     for want in ordered(wants):
         lacking = [ref for ref in want.reads if ref in unmade]
@@ -201,12 +202,16 @@ def make_plan(
         elif later := next((ref for ref in want.data if ref in makers), ""):
             text = f"planned once {later} is made: which parts of it change is not known yet"
             verdict = Note(want.target, text, "bowerbird apply", later=True)
+        elif soon := next((ref for ref in want.reads if ref in pending), ""):
+            verdict = Note(want.target, f"planned once {soon} is as it will be", later=True)
         elif empty := next((ref for ref, data in want.data.items() if not data), ""):
             verdict = _not_there(want, empty, later=False)
         else:
             verdict = _verdict(want, now, inputs, trees, allowed)
         if isinstance(verdict, Note):
             notes[verdict] = None
+            if verdict.later:
+                pending[want.target] = None
             if now.version is None and want.target not in makers:
                 unmade[want.target] = verdict.later
         elif verdict and want.data:

@@ -314,7 +314,9 @@ def _refused(
     lines = []
     for one_failed in failed:
         column = f" {one_failed.column}" if one_failed.column else ""
-        shown = one_failed.examples or rows.get(one_failed.column, ())
+        # Drift is of all rows together: those that another gate names say nothing of it.
+        own = () if one_failed.gate == "Drift" else rows.get(one_failed.column, ())
+        shown = one_failed.examples or own
         lines.append(f"{one_failed.gate}{column}: {one_failed.text}")
         lines += [f"  such as {example}" for example in shown[:3]]
     many = f"{len(failed)} gates do" if len(failed) > 1 else "a gate does"
