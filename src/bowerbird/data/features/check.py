@@ -8,7 +8,7 @@ and ends as failed. What was rolled back is held until its definition changes or
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +37,8 @@ from bowerbird.data.features.statistics import (
     summarise,
 )
 from bowerbird.data.making import Job, Made, makes_release, want
-from bowerbird.lake import Lake, Table, TableLog, parts, read, rollback
+from bowerbird.lake import Lake, Table, TableLog, parts, rollback
+from bowerbird.lake.read import read_by_cell
 from bowerbird.workspace.releases import open_log
 
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 FILE = "statistics.msgpack"
+TOGETHER = 8
+"""So many partitions are read at a time."""
 
 CHECK = makes_release("bowerbird.data.features.check:check")
 
@@ -150,17 +153,29 @@ def _statistics(
     known: Mapping[str, Kept],
 ) -> dict[str, Kept]:
     """Of every partition; those whose rows did not change are taken over."""
-    made: dict[str, Kept] = {}
     version, cells = history.head, history.cells()
-    for cell in parts.sizes(lake, spec.into, version) if version else ():
-        data = cells[cell].data if cell in cells else str(version)
-        if cell in known and known[cell].data == data:
-            made[cell] = known[cell]
-            continue
-        rows = read(lake, spec.into, version, columns=columns, cells=[cell])
-        made[cell] = Kept(data, encode(summarise(rows)))
+    there = list(parts.sizes(lake, spec.into, version)) if version else []
+    data = {cell: cells[cell].data if cell in cells else str(version) for cell in there}
+    made = {cell: known[cell] for cell in there if cell in known and known[cell].data == data[cell]}
+    for cell, rows in _partitions(
+        lake, spec, version, columns, [c for c in there if c not in made]
+    ):
+        made[cell] = Kept(data[cell], encode(summarise(rows)))
     tell(f"{len(made)} partitions summarised")
-    return made
+    return {cell: made[cell] for cell in there}
+
+
+def _partitions(
+    lake: Lake,
+    spec: Promotion,
+    version: Version | None,
+    columns: tuple[str, ...] | None,
+    cells: Sequence[str],
+) -> Iterator[tuple[str, pa.Table]]:
+    """The rows of some partitions, each by itself; a few are in memory at once."""
+    for start in range(0, len(cells), TOGETHER):
+        some = cells[start : start + TOGETHER]
+        yield from read_by_cell(lake, spec.into, version, columns, some).items()
 
 
 def _judged(
@@ -186,9 +201,8 @@ def _by_functions(
     wrong = []
     for name in spec.checks:
         function: Callable[[pa.Table], Any] = functions.load(name)
-        for cell in changed:
-            said = function(read(lake, spec.into, version, cells=[cell]))
-            if said:
+        for cell, rows in _partitions(lake, spec, version, None, changed):
+            if said := function(rows):
                 wrong.append(f"{name} of {cell}: {said}")
     return wrong
 
