@@ -4,7 +4,7 @@ from bowerbird.core.room import Room
 
 FEATURES = Room(
     name="data/features",
-    title="Columns over events, as of any moment",
+    title="Features declared once; staged, gated, promoted",
     specs={
         "FeatureGroup": "bowerbird.data.features.specs:FeatureGroup",
         "Backfill": "bowerbird.data.features.specs:Backfill",
