@@ -129,7 +129,6 @@ def open_rows(reader: Reader, plan: SetPlan, bucket: Bucket, window: Window = EV
             if isinstance(one, Downsample)
         },
         seed=spec.seed,
-        bucket=-1 if bucket is None else bucket,
     )
     if len(chosen.kept) < table.num_rows:
         table = table.take(_index(chosen.kept))
