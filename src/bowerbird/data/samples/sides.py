@@ -141,18 +141,19 @@ def features_of(group: FeatureGroup, events: pa.Table, asked: pa.Table, at: str)
 
 @dataclass(frozen=True, eq=False)
 class OpenGroup:
-    """A group's events in order, to be asked many times. known: each key column's values."""
+    """A group's events in order, to be asked many times. known: each key column's values; events:
+    how many there are."""
 
     group: FeatureGroup
     known: tuple[pa.Array, ...]
     log: Timeline
+    events: int
 
     @property
     def nbytes(self) -> int:
-        log = self.log
-        held = sum(array.nbytes for array in (log.places, log.at, log.moments, log.keys))
-        held += sum(array.nbytes for array in (*log.fields.values(), *log.prefixes.values()))
-        return held + sum(int(one.nbytes) for one in self.known)
+        """About what is held: keys, places and times of the events, and sums for each column."""
+        keys = sum(int(one.nbytes) for one in self.known)
+        return keys + self.events * 8 * (4 + 2 * len(self.group.columns))
 
     def values(self, asked: pa.Table, at: str) -> pa.Table:
         import pyarrow as pa
@@ -182,7 +183,7 @@ def open_group(group: FeatureGroup, events: pa.Table) -> OpenGroup:
         microseconds(events.column(group.at)),
         {field: numbers(events.column(field)) for field in fields},
     )
-    return OpenGroup(group, tuple(one.dictionary for one in coded), log)
+    return OpenGroup(group, tuple(one.dictionary for one in coded), log, events.num_rows)
 
 
 def _widest(key: pa.Array) -> pa.Array:
