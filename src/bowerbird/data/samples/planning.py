@@ -301,6 +301,13 @@ class _Planner:
         return Beside(ref, at=self.spec.at if self.spec.at in names else "")
 
     def _computed(self, where: str, group: FeatureGroup) -> SidePlan:
+        if not group.columns:
+            raise UserError(
+                f"{group.ref} has no columns over events, which are what is computed while reading",
+                where=f"{self.spec.ref}: {where}",
+                expected="a group with columns, or the table that is made of it",
+                fix="Beside(…) of the table that is kept of it, or that it is staged in",
+            )
         schema = self._schema(group.source)
         fields = {field for column in group.columns.values() for field in fields_of(column)}
         key = [name for name in group.key if name in schema.names or not group.lookup]
