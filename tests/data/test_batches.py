@@ -27,7 +27,7 @@ from bowerbird.data.samples.specs import Beside, SequenceOf, TrainingSet
 from bowerbird.data.samples.splits import Windows
 from bowerbird.data.samples.transforms import Custom, FillNull, Standardize
 from bowerbird.data.samples.views import explain
-from bowerbird.lake import Lake, Table, bucket
+from bowerbird.lake import Lake, Table, bucket, day
 from tests.data.world import (
     ACTIONS,
     IMPRESSIONS,
@@ -279,6 +279,28 @@ def test_a_share_of_entities_reads_a_share_of_the_buckets(home: Home) -> None:
     assert sorted_rows(found) == sorted_rows([r for r in every if r["user_id"] in users])
 
 
+def test_files_outside_the_window_are_not_read(tmp_path: Path) -> None:
+    home = small_shop(str(tmp_path), requests=1)
+    daily = Table(
+        "shop/daily",
+        schema={"user_id": "long", "at": "timestamptz"},
+        partition=(day("at"), bucket("user_id", 2)),
+    )
+    commit(Lake(home), daily, pa.table({"user_id": range(96), "at": times(range(96))}))
+
+    def set_of(**changes: Any) -> SetPlan:
+        return plan_set(Lake(home), TrainingSet("shop/d", rows=daily, entity="user_id", **changes))
+
+    window = set_of(sampling=(Between("1970-01-02", "1970-01-03"),))
+    assert explain(set_of()).rows == 96
+    assert explain(window).rows == 24
+    assert {r["user_id"] for r in rows_of(batches(home, window))} == set(range(24, 48))
+    split = set_of(splits=Windows("24h"))
+    test = batches(home, split, split="test")
+    assert explain(test.plan).rows == 24
+    assert {r["user_id"] for r in rows_of(test)} == set(range(72, 96))
+
+
 def test_weights_stand_in_their_column(home: Home) -> None:
     plan = plan_of(home, the_set(sampling=(Downsample("reward", 0, 0.5),)))
     found = rows_of(batches(home, plan))
@@ -380,7 +402,12 @@ def test_a_set_that_cannot_be_is_named_before_a_row_is_read(
         ({"transforms": (Custom(f"{HERE}:drops", ("price",), ("dear",)),)}, "rows of 'dear' for"),
         (
             {"sampling": (Between("1999-01-01", "1999-01-02"),)},
-            r"no row is left of 120: 120 by sampling\[0\] Between",
+            r"no row is left of 0 .* all of it lies outside the windows",
+        ),
+        (
+            {"sampling": (Downsample("y", 0, 1e-9), Downsample("y", 1, 1e-9))}
+            | {"labels": {"y": Reward({"click": 1, "save": 1}, "action")}},
+            r"no row is left of 120 that were read: \d+ by sampling\[0\] Downsample, \d+ by",
         ),
         ({"transforms": (Standardize(("price",)),)}, "the mean of 'price' was not fitted"),
     ],

@@ -18,6 +18,7 @@ from bowerbird.data.samples.kept import keep, kept_plan
 from bowerbird.data.samples.planning import SetPlan, plan_set
 from bowerbird.data.samples.roofline import measure
 from bowerbird.data.samples.sampling import Downsample
+from bowerbird.data.samples.splits import Windows
 from bowerbird.data.samples.transforms import FillNull, Hash, Log1p, Standardize
 from bowerbird.engines import EngineKind, open_engine
 from bowerbird.lake import Lake
@@ -47,6 +48,21 @@ def test_a_kept_set_gives_the_very_batches(home: Home, order: str) -> None:
     (first, *_) = batches(home, stored, batch_size=16).by_request()
     (same, *_) = batches(home, plan, batch_size=16).by_request()
     assert set(first.user.schema.names) == set(same.user.schema.names)
+
+
+def test_a_kept_set_has_the_rows_of_each_split(home: Home) -> None:
+    plan = plan_of(home, splits=Windows("9h"), sampling=(Downsample("reward", 0, 0.5),))
+    stored = kept_plan(Lake(home), plan, keep(home, plan).version)
+    for split in ("train", "validation", "test"):
+        found, wanted = (
+            sorted(
+                (row["request_id"], row["item_id"], row["weight"])
+                for batch in batches(home, one, split=split)
+                for row in batch.to_pylist()
+            )
+            for one in (stored, plan)
+        )
+        assert found == wanted
 
 
 def test_a_set_is_kept_once_and_anew_when_what_it_reads_changes(home: Home) -> None:

@@ -52,8 +52,8 @@ def test_rows_are_chosen_as_one_at_a_time(
     rows: list[tuple[int, int, int]], seed: int, declared: list[Sampling]
 ) -> None:
     given = bucket_of(rows)
-    found = sampled(declared, **given, seed=seed, bucket=3)
-    plain = sampled_reference(declared, **given, seed=seed, bucket=3)
+    found = sampled(declared, **given, seed=seed)
+    plain = sampled_reference(declared, **given, seed=seed)
     assert found.kept.tolist() == plain.kept.tolist()
     assert found.weight.tolist() == plain.weight.tolist()
     assert found.dropped == plain.dropped
@@ -61,40 +61,48 @@ def test_rows_are_chosen_as_one_at_a_time(
 
 def test_weights_keep_what_a_class_weighs_in_all() -> None:
     rows = bucket_of([(n, 1, n % 10 == 0) for n in range(20_000)])
-    found = sampled((Downsample("click", 0, 0.1),), **rows, seed=1, bucket=0)
+    found = sampled((Downsample("click", 0, 0.1),), **rows, seed=1)
     clicks = rows["values"]["click"][found.kept]
     assert found.weight[clicks == 1].tolist() == [1.0] * 2000
     assert found.weight[clicks == 0].sum() == pytest.approx(18_000, rel=0.05)
     assert found.dropped["sampling[0] Downsample"] == 20_000 - len(found.kept)
 
 
-def test_buckets_draw_independently() -> None:
+def test_operators_draw_independently() -> None:
     rows = bucket_of([(n, 1, 0) for n in range(5000)])
-    kept = [
-        set(sampled((Downsample("click", 0, 0.5),), **rows, seed=0, bucket=b).kept.tolist())
-        for b in range(2)
-    ]
-    assert len(kept[0] & kept[1]) == pytest.approx(1250, rel=0.1)
+    one = Downsample("click", 0, 0.5)
+    kept = len(sampled((one, one), **rows, seed=0).kept)
+    assert kept == pytest.approx(1250, rel=0.1)
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 60), st.just(0)), max_size=30))
+def test_a_row_is_drawn_alike_in_a_split_and_in_the_whole(rows: list[tuple[int, int, int]]) -> None:
+    one = Downsample("click", 0, 0.5)
+    every = bucket_of(rows)
+    inside = [row for row in rows if row[1] >= 24]
+    whole = sampled((one, Between("1970-01-02")), **every, seed=1).kept
+    places = np.cumsum([row[1] >= 24 for row in rows]) - 1
+    part = sampled((one,), **bucket_of(inside), seed=1).kept
+    assert places[whole].tolist() == part.tolist()
 
 
 def test_a_larger_share_holds_all_of_a_smaller_one() -> None:
     rows = bucket_of([(n, 1, 0) for n in range(3000)])
     few, more = (
-        set(sampled((Share(share),), **rows, seed=0, bucket=0).kept.tolist())
-        for share in (0.1, 0.4)
+        set(sampled((Share(share),), **rows, seed=0).kept.tolist()) for share in (0.1, 0.4)
     )
     assert few < more
 
 
 def test_a_spammer_is_left_out_on_that_day_and_stays_on_others() -> None:
     rows = bucket_of([(1, 1, 0), (1, 2, 0), (1, 3, 0), (1, 30, 0), (2, 2, 0)])
-    assert sampled((WithoutSpam(2),), **rows, seed=0, bucket=0).kept.tolist() == [3, 4]
+    assert sampled((WithoutSpam(2),), **rows, seed=0).kept.tolist() == [3, 4]
 
 
 def test_a_window_holds_its_start_and_not_its_end() -> None:
     rows = bucket_of([(1, 23, 0), (1, 24, 0), (1, 47, 0), (1, 48, 0)])
     window = (Between("1970-01-02", "1970-01-03T01:00+01:00"),)
-    assert sampled(window, **rows, seed=0, bucket=0).kept.tolist() == [1, 2]
+    assert sampled(window, **rows, seed=0).kept.tolist() == [1, 2]
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bowerbird.core.errors import UserError
 from bowerbird.core.steps import Home
 from bowerbird.data.features.columns import Count
 from bowerbird.data.features.specs import FeatureGroup
@@ -155,6 +156,14 @@ def test_the_kept_table_of_a_group_says_what_the_group_says_at_its_moments(home:
         return {(r["user"], r["at"], r["n__n"]) for r in rows_of(batches(home, plan))}
 
     assert counts(group) == counts(Beside(kept, at="at", known="at", name="n"))
+
+
+def test_a_group_without_columns_is_not_read_as_one_with_none(home: Home) -> None:
+    commit(Lake(home), LOG, log_of([1], [1], item=[0]))
+    group = FeatureGroup("test/n", source=LOG, key=("user",), columns={})
+    spec = TrainingSet("test/s", rows=LOG, entity="user", features=(group,))
+    with pytest.raises(UserError, match="feature_group:test/n has no columns over events"):
+        plan_set(Lake(home), spec, {str(group.ref): group})
 
 
 def test_rows_that_a_function_made_are_rows(home: Home) -> None:

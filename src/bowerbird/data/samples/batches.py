@@ -28,6 +28,7 @@ from bowerbird.core.meaning import digest
 from bowerbird.data.samples import checks, transforms
 from bowerbird.data.samples.bucket import Opened, Reader, open_bucket
 from bowerbird.data.samples.order import Length, Position, Slice, bucket_order, draw
+from bowerbird.data.samples.planning import SetPlan, pruned
 from bowerbird.data.samples.request_batch import RequestBatch, joined
 from bowerbird.data.samples.stages import Stages
 from bowerbird.lake import Lake
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 
     from bowerbird.core.engine import Engine
     from bowerbird.core.steps import Home
-    from bowerbird.data.samples.planning import SetPlan
     from bowerbird.data.samples.splits import Window
     from bowerbird.lake.joins.buckets import Bucket
 
@@ -255,6 +255,7 @@ def batches(
     reader that goes on from a position was checked when it began.
     """
     how = How(plan, batch_size=batch_size, memory=memory, seed=seed, split=split, shard=shard)
+    plan = pruned(Lake(home), plan, how.window)
     if position.batch == 0:
         checks.check(home, plan, window=how.window, memory=memory, batch_size=batch_size)
     return unchecked(home, plan, how, position, engine, folder)
@@ -333,6 +334,7 @@ def fitted(home: Home, plan: SetPlan, *, split: str = "", rows: int = 250_000) -
     raw = msgspec.structs.replace(plan, spec=msgspec.structs.replace(plan.spec, transforms=()))
     split = split or ("train" if plan.spec.splits else "")
     how = How(raw, batch_size=8192, memory=MEMORY, seed=None, split=split, shard=(0, 1))
+    raw = pruned(Lake(home), raw, how.window)
     with contextlib.closing(unchecked(home, raw, how)) as stream:
         known = transforms.fit(plan.spec.transforms, itertools.islice(stream, -(-rows // 8192)))
     return msgspec.structs.replace(plan, fitted=known)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pyiceberg.table import Table as IcebergTable
 
     from bowerbird.data.samples.planning import SetPlan, SidePlan
-    from bowerbird.data.samples.sides import Side
+    from bowerbird.data.samples.sides import OpenGroup, Side
     from bowerbird.data.samples.splits import Window
     from bowerbird.lake.joins.buckets import Bucket, Bucketed
 
@@ -50,6 +50,7 @@ class Reader:
     lake: Lake
     tables: dict[str, IcebergTable] = field(default_factory=dict)
     shared: dict[tuple[str, tuple[str, ...]], pa.Table] = field(default_factory=dict)
+    groups: dict[str, OpenGroup] = field(default_factory=dict)
     stages: Stages = field(default_factory=Stages)
 
     def read(self, table: Bucketed, bucket: Bucket) -> pa.Table:
@@ -70,10 +71,29 @@ class Reader:
             self.shared[key] = self.read(table, 0)
         return self.shared[key]
 
+    def side(self, side: SidePlan, bucket: Bucket) -> pa.Table:
+        """The rows of a side that a bucket may need."""
+        return self.whole(side.table) if side.shared else self.read(side.table, bucket)
+
+    def group(self, side: SidePlan, group: FeatureGroup, bucket: Bucket) -> OpenGroup:
+        """A group's events in order: a bucket's, or all, which are put in order once."""
+        if side.name in self.groups:
+            return self.groups[side.name]
+        events = self.read(side.table, 0 if side.shared else bucket)
+        if side.lookup is not None:
+            names = [name for name in side.lookup.schema.column_names if name != group.lookup_by]
+            attributes = self.whole(side.lookup)
+            events = beside.with_attributes(events, attributes, group.lookup_by, names)
+        opened = beside.open_group(group, events)
+        if side.shared:
+            self.groups[side.name] = opened
+        return opened
+
     @property
     def nbytes(self) -> int:
         """The bytes that are held for all buckets."""
-        return sum(int(rows.nbytes) for rows in self.shared.values())
+        tables = sum(int(rows.nbytes) for rows in self.shared.values())
+        return tables + sum(opened.nbytes for opened in self.groups.values())
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,7 +149,6 @@ def open_rows(reader: Reader, plan: SetPlan, bucket: Bucket, window: Window = EV
             if isinstance(one, Downsample)
         },
         seed=spec.seed,
-        bucket=-1 if bucket is None else bucket,
     )
     if len(chosen.kept) < table.num_rows:
         table = table.take(_index(chosen.kept))
@@ -337,17 +356,13 @@ def _narrowed(side: SidePlan) -> SidePlan:
 def _open_side(
     reader: Reader, plan: SetPlan, bucket: Bucket, rows: Rows, side: SidePlan, before: list[Side]
 ) -> Side:
-    table = reader.whole(side.table) if side.shared else reader.read(side.table, bucket)
     asked = [_asked(plan, rows, side, name, before) for name in side.on]
     at = rows.at[rows.first] if side.user else rows.at
     try:
         if isinstance(side.kind, FeatureGroup):
-            if side.lookup is not None:
-                names = [n for n in side.lookup.schema.column_names if n != side.kind.lookup_by]
-                attributes = reader.whole(side.lookup)
-                table = beside.with_attributes(table, attributes, side.kind.lookup_by, names)
             given = _table([*zip(side.key, asked, strict=True), (_AT, _time(at))])
-            return beside.computed(side.kind, side.name, table, given, _AT)
+            return beside.computed(reader.group(side, side.kind, bucket), side.name, given, _AT)
+        table = reader.side(side, bucket)
         if isinstance(side.kind, Beside):
             return beside.matched(side.kind, side.name, side.columns, table, side.key, asked, at)
         return beside.earlier(side.kind, side.name, table, side.key, asked, at)

@@ -75,8 +75,9 @@ def check(
         match(reader, plan, bucket, found)
     if not rows:
         told = ", ".join(f"{count:,} by {name}" for name, count in dropped.items() if count)
+        told = told or f"{plan.rows.name} is empty, or all of it lies outside the windows"
         raise UserError(
-            f"no row is left of {read:,}" + (f": {told}" if told else ""),
+            f"no row is left of {read:,} that were read: {told}",
             where=str(plan.spec.ref),
             expected="at least one row to train on",
             fix="look at sampling, splits and the table's version",

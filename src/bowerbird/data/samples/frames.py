@@ -14,6 +14,7 @@ from bowerbird.data.samples.batches import MEMORY, START, How, batches
 from bowerbird.data.samples.bucket import Reader, open_bucket
 from bowerbird.data.samples.checks import check
 from bowerbird.data.samples.order import Length, Position
+from bowerbird.data.samples.planning import pruned
 from bowerbird.lake import Lake
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ def to_ray(
     from ray.data.datasource import Datasource, ReadTask
 
     how = How(plan, batch_size=BLOCK, memory=MEMORY, seed=seed, split=split, shard=(0, 1))
+    plan = pruned(Lake(home), plan, how.window)
     check(home, plan, window=how.window)
     order = how.order(plan, epoch)
     unknown = BlockMetadata(num_rows=None, size_bytes=None, input_files=None, exec_stats=None)

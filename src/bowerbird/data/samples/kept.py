@@ -71,10 +71,11 @@ def keep(home: Home, plan: SetPlan, engine: Engine | None = None) -> Kept:
     check(home, plan)
     attempt = uuid.uuid4().hex
     folder = target.files(token, attempt)
-    tasks = keep_tasks(home, plan, folder)
     if engine is None:
-        parts = [write_bucket(*task.args) for task in tasks]
+        reader, layout = Reader(lake), _layout(home, plan)
+        parts = [_written(reader, plan, one, layout, folder) for one in plan.buckets]
     else:
+        tasks = keep_tasks(home, plan, folder)
         parts = [outcome.result() for outcome in engine.run(tasks)]
     target.commit(token, history.head, _change(plan, attempt, parts))
     return _kept(plan, target, token, made=True)
@@ -144,13 +145,17 @@ def keep_tasks(home: Home, plan: SetPlan, folder: str) -> list[Task]:
 
 def write_bucket(home: Home, plan: SetPlan, one: Bucket, layout: Table, folder: str) -> Written:
     """Make one bucket's rows, as they lie, and write them as data files."""
-    lake = Lake(home)
-    return write(lake, layout, _rows(lake, plan, one, layout), folder, str(plan.spec.ref))
+    return _written(Reader(Lake(home)), plan, one, layout, folder)
 
 
-def _rows(lake: Lake, plan: SetPlan, one: Bucket, layout: Table) -> Iterator[pa.RecordBatch]:
+def _written(reader: Reader, plan: SetPlan, one: Bucket, layout: Table, folder: str) -> Written:
+    rows = _rows(reader, plan, one, layout)
+    return write(reader.lake, layout, rows, folder, str(plan.spec.ref))
+
+
+def _rows(reader: Reader, plan: SetPlan, one: Bucket, layout: Table) -> Iterator[pa.RecordBatch]:
     lying = msgspec.structs.replace(plan.spec, order="lying")
-    opened = open_bucket(Reader(lake), msgspec.structs.replace(plan, spec=lying), one)
+    opened = open_bucket(reader, msgspec.structs.replace(plan, spec=lying), one)
     length = Length(len(opened))
     start = 0
     while start < len(opened):

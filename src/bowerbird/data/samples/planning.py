@@ -19,7 +19,7 @@ from bowerbird.core.specs import Spec, of_kind
 from bowerbird.data.features.columns import fields_of
 from bowerbird.data.features.specs import FeatureGroup
 from bowerbird.data.samples import labels, transforms
-from bowerbird.data.samples.sampling import Downsample, share_of
+from bowerbird.data.samples.sampling import Between, Downsample, WithoutSpam, share_of
 from bowerbird.data.samples.specs import Beside, SequenceOf, TrainingSet, side_name
 from bowerbird.data.samples.splits import SPLITS, Window
 from bowerbird.data.samples.transforms import NOTHING, Fitted
@@ -30,6 +30,7 @@ from bowerbird.lake.read import plan as plan_read
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from pyiceberg.table import FileScanTask
 
 WEIGHT = "weight"
 """The column that sampling makes."""
@@ -152,7 +153,34 @@ def plan_set(
     """
     spec.check()
     planner = _Planner(lake, spec, specs or {}, versions or {})
-    return planner.plan()
+    return pruned(lake, planner.plan(), (None, None))
+
+
+def pruned(lake: Lake, plan: SetPlan, window: Window) -> SetPlan:
+    """The plan without files whose rows all lie outside a window, or those of `Between`.
+
+    Whole where spam is counted: what a user did outside a window counts there.
+    """
+    sampling = plan.spec.sampling
+    windows = [window, *(one.window for one in sampling if isinstance(one, Between))]
+    windows = [one for one in windows if one != (None, None)]
+    if not windows or any(isinstance(one, WithoutSpam) for one in sampling):
+        return plan
+    metadata = lake.load(plan.rows.name).metadata
+
+    def can_have(task: FileScanTask) -> bool:
+        low, high, _ = snapshots.bounds(metadata, task.file, plan.spec.at)
+        if low is None or high is None:
+            return True
+        return all(
+            (start is None or high >= start) and (end is None or low < end)
+            for start, end in windows
+        )
+
+    files = {one: tuple(filter(can_have, tasks)) for one, tasks in plan.rows.files.items()}
+    rows = msgspec.structs.replace(plan.rows, files=files)
+    alive = tuple(bucket for bucket in plan.buckets if files[bucket])
+    return msgspec.structs.replace(plan, rows=rows, buckets=alive)
 
 
 class _Planner:
@@ -273,6 +301,13 @@ class _Planner:
         return Beside(ref, at=self.spec.at if self.spec.at in names else "")
 
     def _computed(self, where: str, group: FeatureGroup) -> SidePlan:
+        if not group.columns:
+            raise UserError(
+                f"{group.ref} has no columns over events, which are what is computed while reading",
+                where=f"{self.spec.ref}: {where}",
+                expected="a group with columns, or the table that is made of it",
+                fix="Beside(…) of the table that is kept of it, or that it is staged in",
+            )
         schema = self._schema(group.source)
         fields = {field for column in group.columns.values() for field in fields_of(column)}
         key = [name for name in group.key if name in schema.names or not group.lookup]

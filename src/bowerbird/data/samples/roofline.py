@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from bowerbird.data.samples.batches import START, Ahead, How, unchecked
+from bowerbird.data.samples.planning import pruned
 from bowerbird.data.samples.views import explain
+from bowerbird.lake import Lake
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -83,6 +85,8 @@ def measure(
     first buckets, as the first step of training warms up.
     """
     how = How(plan, batch_size=batch_size, memory=memory, seed=None, split=split, shard=(0, 1))
+
+    plan = pruned(Lake(home), plan, how.window)
 
     def opened() -> contextlib.closing[Batches]:
         return contextlib.closing(unchecked(home, plan, how, START))

@@ -1,7 +1,8 @@
 """Which rows are trained on, and what each then weighs.
 
-Every choice follows from the seed, the bucket, and where the row lies in it, or from the key's hash
-alone: it is the same wherever it is made. `sampled` is the fast version, `sampled_reference` says
+Every choice follows from the seed, the entity's hash and the row's time (of rows that share both,
+from which comes first): it is the same wherever it is made, for a split as for the whole, and for
+tables of other buckets. `sampled` is the fast version, `sampled_reference` says
 the same a row at a time; `tests/data/test_sampling.py` holds the two together.
 """
 
@@ -104,7 +105,6 @@ def sampled(
     hashes: npt.NDArray[np.uint32],
     values: Mapping[str, Floats],
     seed: int,
-    bucket: int,
 ) -> Sampled:
     """Which of a bucket's rows stay. All arrays are (n,), a row each, as they lie in the bucket.
 
@@ -114,11 +114,13 @@ def sampled(
     stays = np.ones(len(at), dtype=bool)
     weight = np.ones(len(at))
     dropped = {}
+    draws = any(isinstance(one, Downsample) for one in sampling)
+    mark = marks(hashes, at, entity) if draws else np.empty(0, dtype=np.uint64)
     for n, one in enumerate(sampling):
         match one:
             case Downsample(column, equals, rate):
                 of_class = values[column] == equals
-                now = ~of_class | (draws(seed, n, bucket, len(at)) < rate)
+                now = ~of_class | (draw(mark, seed, n) < rate)
                 weight[of_class] /= rate
             case Share(share):
                 now = hashed.Share(share).takes(hashes)
@@ -140,10 +142,10 @@ def sampled_reference(
     hashes: npt.NDArray[np.uint32],
     values: Mapping[str, Floats],
     seed: int,
-    bucket: int,
 ) -> Sampled:
     """The same, a row at a time."""
     kept, weights = [], []
+    mark = marks(hashes, at, entity)
     dropped = {name_of(n, one): 0 for n, one in enumerate(sampling)}
     crowds = {
         n: Counter((int(e), int(t) // duration(one.per)) for e, t in zip(entity, at, strict=True))
@@ -164,7 +166,7 @@ def sampled_reference(
                 stays = crowd <= one.most
             elif values[one.column][row] == one.equals:
                 weight /= one.rate
-                stays = bool(draws(seed, n, bucket, len(at))[row] < one.rate)
+                stays = bool(draw(mark[row : row + 1], seed, n)[0] < one.rate)
             if not stays:
                 dropped[name_of(n, one)] += 1
                 break
@@ -184,14 +186,31 @@ def share_of(sampling: Sequence[Sampling]) -> hashed.Share | None:
     return hashed.Share(min(shares)) if shares else None
 
 
-def draws(seed: int, operator: int, bucket: int, count: int) -> Floats:
-    """A number in [0, 1) for each row of a bucket: splitmix64 of the row's place."""
-    key = (seed * 1_000_003 + operator) * 1_000_003 + bucket
-    start = mixed_bits(np.array([key % 2**64], dtype=np.uint64))
-    with np.errstate(over="ignore"):
-        words: Words = start + np.arange(count, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-    mixed: Floats = (mixed_bits(words) >> np.uint64(11)).astype(np.float64) / 2.0**53
-    return mixed
+def marks(hashes: npt.NDArray[np.uint32], at: Ints, entity: Ints) -> Words:
+    """64 bits a row: of its entity, its time, and how many rows of both lie before it."""
+    if not len(at):
+        return np.empty(0, dtype=np.uint64)
+    order = np.lexsort((at, entity))
+    new = _changes(entity[order]) | _changes(at[order])
+    first = np.flatnonzero(new)
+    before = np.empty(len(at), dtype=np.int64)
+    before[order] = np.arange(len(at)) - first[np.cumsum(new) - 1]
+    found = mixed_bits(hashes.astype(np.uint64) ^ mixed_bits(at.astype(np.uint64)))
+    return mixed_bits(found ^ before.astype(np.uint64))
+
+
+def draw(mark: Words, seed: int, operator: int) -> Floats:
+    """A number in [0, 1) for each row, another for each operator and seed."""
+    salt = mixed_bits(np.array([(seed * 1_000_003 + operator) % 2**64], dtype=np.uint64))
+    drawn: Floats = (mixed_bits(mark ^ salt) >> np.uint64(11)).astype(np.float64) / 2.0**53
+    return drawn
+
+
+def _changes(values: Ints) -> Mask:
+    """Whether each value is another than the one before it; the first is."""
+    changed = np.ones(len(values), dtype=bool)
+    changed[1:] = values[1:] != values[:-1]
+    return changed
 
 
 def mixed_bits(words: Words) -> Words:
@@ -208,9 +227,7 @@ def _crowded(entity: Ints, period: Ints, most: int) -> Mask:
     if not len(entity):
         return np.zeros(0, dtype=bool)
     order = np.lexsort((period, entity))
-    new = (np.diff(entity[order], prepend=entity[order[0]] - 1) != 0) | (
-        np.diff(period[order], prepend=period[order[0]] - 1) != 0
-    )
+    new = _changes(entity[order]) | _changes(period[order])
     group = np.cumsum(new) - 1
     crowded = np.empty(len(entity), dtype=bool)
     crowded[order] = (np.bincount(group) > most)[group]

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from bowerbird.data.features.asof import Timeline
     from bowerbird.data.features.specs import FeatureGroup
     from bowerbird.data.samples.specs import Beside, SequenceOf
 
@@ -135,41 +136,70 @@ def features_of(group: FeatureGroup, events: pa.Table, asked: pa.Table, at: str)
     `at`, none null. The columns (float64; null where there is nothing to compute from) are in the
     rows' order. Events without a time, or of which a part of the key is null, belong to nobody.
     """
-    import pyarrow as pa
-
-    events = events.filter(one_piece(events.column(group.at)).is_valid())
-    mine, theirs = joint_codes(
-        [[rows.column(name) for name in group.key] for rows in (events, asked)]
-    )
-    known = np.flatnonzero(mine != NULL)
-    fields = sorted({field for column in group.columns.values() for field in fields_of(column)})
-    log = timeline(
-        [mine[known]],
-        microseconds(events.column(group.at))[known],
-        {field: numbers(events.column(field))[known] for field in fields},
-    )
-    found = evaluate(group.columns, log, [theirs], microseconds(asked.column(at)))
-    return pa.table({name: pa.array(values, from_pandas=True) for name, values in found.items()})
+    return open_group(group, events).values(asked, at)
 
 
-def computed(
-    group: FeatureGroup, name: str, events: pa.Table, asked: pa.Table, at: str
-) -> Computed:
-    """A feature group, as float32, its columns named for the batch."""
-    import pyarrow as pa
+@dataclass(frozen=True, eq=False)
+class OpenGroup:
+    """A group's events in order, to be asked many times. known: each key column's values; events:
+    how many there are."""
+
+    group: FeatureGroup
+    known: tuple[pa.Array, ...]
+    log: Timeline
+    events: int
+
+    @property
+    def nbytes(self) -> int:
+        """About what is held: keys, places and times of the events, and sums for each column."""
+        keys = sum(int(one.nbytes) for one in self.known)
+        return keys + self.events * 8 * (4 + 2 * len(self.group.columns))
+
+    def values(self, asked: pa.Table, at: str) -> pa.Table:
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        parts = []
+        for name, known in zip(self.group.key, self.known, strict=True):
+            column = one_piece(asked.column(name)).cast(known.type)
+            place = pc.index_in(column, value_set=known).fill_null(NULL)
+            parts.append(np.asarray(place.to_numpy(zero_copy_only=False), dtype=np.int64))
+        found = evaluate(self.group.columns, self.log, parts, microseconds(asked.column(at)))
+        return pa.table({name: pa.array(v, from_pandas=True) for name, v in found.items()})
+
+
+def open_group(group: FeatureGroup, events: pa.Table) -> OpenGroup:
+    """Sort a group's events once."""
     import pyarrow.compute as pc
 
-    # Only events of who asks: a source that is read whole has those of all other buckets too.
-    for column in group.key:
-        known = one_piece(asked.column(column)).unique().drop_null()
-        # Narrower keys may wrap to others: that keeps an event too many, and none too few.
-        known = known.cast(events.schema.field(column).type, safe=False)
-        events = events.filter(pc.is_in(events.column(column), value_set=known))
-    values = features_of(group, events, asked, at)
+    valid = one_piece(events.column(group.at)).is_valid()
+    for name in group.key:
+        valid = pc.and_(valid, one_piece(events.column(name)).is_valid())
+    events = events.filter(valid)
+    coded = [_widest(one_piece(events.column(name))).dictionary_encode() for name in group.key]
+    fields = sorted({field for column in group.columns.values() for field in fields_of(column)})
+    log = timeline(
+        [np.asarray(one.indices.to_numpy(), dtype=np.int64) for one in coded],
+        microseconds(events.column(group.at)),
+        {field: numbers(events.column(field)) for field in fields},
+    )
+    return OpenGroup(group, tuple(one.dictionary for one in coded), log, events.num_rows)
+
+
+def _widest(key: pa.Array) -> pa.Array:
+    """Whole numbers as 64 bits: those that are asked for may be wider than the events' own."""
+    import pyarrow as pa
+
+    return key.cast(pa.int64()) if pa.types.is_integer(key.type) else key
+
+
+def computed(opened: OpenGroup, name: str, asked: pa.Table, at: str) -> Computed:
+    """A feature group's values, as float32, its columns named for the batch."""
+    import pyarrow as pa
+
+    values = opened.values(asked, at)
     return Computed(
-        pa.table(
-            {f"{name}__{column}": _narrow(values.column(column)) for column in values.column_names}
-        )
+        pa.table({f"{name}__{c}": _narrow(values.column(c)) for c in values.column_names})
     )
 
 

@@ -19,6 +19,8 @@ from bowerbird.data.samples import checks
 from bowerbird.data.samples.arrays import microseconds
 from bowerbird.data.samples.batches import MEMORY, START, How, unchecked
 from bowerbird.data.samples.order import Position
+from bowerbird.data.samples.planning import pruned
+from bowerbird.lake import Lake
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -82,6 +84,7 @@ def to_torch(
     """
     how = How(plan, batch_size=batch_size, memory=memory, seed=seed, split=split, shard=shard)
     position = how.begin(plan, position)
+    plan = pruned(Lake(home), plan, how.window)
     checks.check(
         home,
         plan,

@@ -71,7 +71,8 @@ def explain(plan: SetPlan) -> SetView:
     open_at_once = min(plan.spec.interleave + 1, len(plan.buckets))
     tables = [_table(plan, plan.rows, "rows", (plan.spec.entity,), shared=False)]
     for side in plan.sides:
-        tables.append(_table(plan, side.table, _how(side), side.on, shared=side.shared))
+        how, count = _how(side), len(side.columns)
+        tables.append(_table(plan, side.table, how, side.on, shared=side.shared, columns=count))
         if side.lookup is not None:
             tables.append(_table(plan, side.lookup, "by key", side.on, shared=True))
     places = max((_rows(plan, b) for b in plan.buckets), default=0) * 8 * (4 + 2 * len(plan.sides))
@@ -104,12 +105,21 @@ def _how(side: SidePlan) -> str:
 
 
 def _table(
-    plan: SetPlan, table: Bucketed, how: str, on: tuple[str, ...], *, shared: bool
+    plan: SetPlan,
+    table: Bucketed,
+    how: str,
+    on: tuple[str, ...],
+    *,
+    shared: bool,
+    columns: int = 0,
 ) -> TableView:
     of: tuple[Bucket, ...] = tuple(table.files) if shared else plan.buckets
     files, rows, size = buckets.total(table, [task for bucket in of for task in table.of(bucket)])
     each = [_bytes(table, bucket) for bucket in of]
     open_at_once = 1 if shared else min(plan.spec.interleave + 1, len(of))
+    held = sum(sorted(each, reverse=True)[:open_at_once])
+    if shared and how == "computed":
+        held += rows * 8 * (4 + columns)  # in order: places, moments, times, sums for each column
     return TableView(
         table=table.name,
         version=str(table.version),
@@ -120,7 +130,7 @@ def _table(
         files=files,
         rows=rows,
         bytes=size,
-        held=sum(sorted(each, reverse=True)[:open_at_once]),
+        held=held,
     )
 
 
