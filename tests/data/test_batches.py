@@ -28,6 +28,7 @@ from bowerbird.data.samples.splits import Windows
 from bowerbird.data.samples.transforms import Custom, FillNull, Standardize
 from bowerbird.data.samples.views import explain
 from bowerbird.lake import Lake, Table, bucket, day
+from bowerbird.lake.schema import declared_type
 from tests.data.world import (
     ACTIONS,
     IMPRESSIONS,
@@ -102,7 +103,7 @@ def test_a_feature_computed_staged_and_kept_differs_by_one_line(tmp_path: Path) 
     staged = Table(
         "shop/spend",
         schema={"user_id": "long", "request_id": "long", "at": "timestamptz", "item_id": "long"}
-        | dict.fromkeys(names.values(), "float"),
+        | {short: declared_type(rows[name].type) for name, short in names.items()},
         partition=(bucket("user_id", 4),),
     )
     found = rows.select(["user_id", "request_id", "at", "item_id", *names])

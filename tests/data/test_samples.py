@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bowerbird.data.features.columns import DAY
+from bowerbird.data.features.timeline import ranges
 from bowerbird.data.samples.leakage import LeakageError, audit, refuse_leaks
 from bowerbird.data.samples.negatives import (
     DISPLAYED,
@@ -16,7 +17,7 @@ from bowerbird.data.samples.negatives import (
     sample_lists,
 )
 from bowerbird.data.samples.requests import concatenate, periods, staggered, trips
-from bowerbird.data.samples.sequences import Actions, actions, ranges, sequences
+from bowerbird.data.samples.sequences import Actions, actions, sequences
 from bowerbird.data.samples.splits import last_windows
 from bowerbird.learning.models.baselines import ease
 

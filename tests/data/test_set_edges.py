@@ -19,7 +19,7 @@ from bowerbird.data.features.specs import FeatureGroup
 from bowerbird.data.samples import Position, batches, plan_set
 from bowerbird.data.samples.arrays import NULL, joint_codes
 from bowerbird.data.samples.labels import Reward
-from bowerbird.data.samples.sides import Earlier, features_of, only, picked, runs
+from bowerbird.data.samples.sides import Earlier, only, open_group, picked, runs
 from bowerbird.data.samples.specs import Beside, Examples, SequenceOf, TrainingSet
 from bowerbird.lake import Lake, Table, bucket
 from tests.data.world import HOUR, commit, home_in, small_shop, the_set, times
@@ -232,5 +232,5 @@ def test_events_without_a_time_or_a_key_belong_to_nobody() -> None:
     group = FeatureGroup("test/n", source="table:test/log", key=("user",), columns={"n": Count()})
     events = log_of(pa.array([1, None, 1], pa.int64()), [1, 1, None], item=[0, 0, 0])
     asked = pa.table({"user": [1, 2], "at": times([2, 2])})
-    assert features_of(group, events, asked, "at").to_pydict() == {"n": [1.0, 0.0]}
+    assert open_group(group, events).values(asked, "at").to_pydict() == {"n": [1, 0]}
     assert HOUR == 3_600_000_000

@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from bowerbird.data.features.asof import evaluate
 from bowerbird.data.features.columns import Count, Decayed
+from bowerbird.data.features.timeline import ranges
 from bowerbird.data.samples.negatives import sample_lists
-from bowerbird.data.samples.sequences import ranges
 from bowerbird.demo.training_set import POPULARITY, Judged
 from bowerbird.learning.models.retrieval import Candidates
 from bowerbird.learning.training.evaluation import ndcg

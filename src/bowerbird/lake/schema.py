@@ -128,6 +128,8 @@ def declared_type(kind: pa.DataType) -> str:
         return f"map<{declared_type(kind.key_type)},{declared_type(kind.item_type)}>"
     if at.is_decimal(kind):
         return f"decimal({kind.precision},{kind.scale})"
+    if at.is_fixed_size_binary(kind):
+        return f"fixed({kind.byte_width})"
     for test, text in (
         (at.is_boolean, "boolean"),
         (at.is_int64, "long"),

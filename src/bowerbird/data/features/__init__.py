@@ -1,7 +1,7 @@
 """Features: declared once, the same values in training and online; staged, gated, promoted.
 
-Who comes in: an engineer who declares a `FeatureGroup` (columns over the events of a key, or SQL, or
-a function), a `Backfill` of groups beside a table's rows, a `Promotion` of what is staged. What
+Who comes in: an engineer who declares a `FeatureGroup` (columns over the events of a key, or SQL,
+or a function), a `Backfill` of groups beside a table's rows, a `Promotion` of what is staged. What
 leaves: values as of any moment, kept tables that cost a day a day, training tables, statistics::
 
     spend = FeatureGroup("shop/spend", source=purchases, key=("household_id",),

@@ -31,6 +31,7 @@ from bowerbird.data.samples.planning import SetPlan, plan_set
 from bowerbird.data.samples.specs import TrainingSet
 from bowerbird.data.samples.transforms import Fitted
 from bowerbird.lake import Lake, Table, TableLog, Written, bucket, write
+from bowerbird.lake.schema import declared_type
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -179,39 +180,11 @@ def _layout(home: Home, plan: SetPlan) -> Table:
     by_entity = plan.rows.by == (plan.spec.entity,)
     return Table(
         plan.spec.name,
-        schema={field.name: _text(field.type) for field in schema},
+        schema={field.name: declared_type(field.type) for field in schema},
         partition=(bucket(plan.spec.entity, plan.count),) if by_entity else (),
         dropped=tuple(n for n in had if n not in schema.names and "." not in n),
         owner=plan.spec.owner,
         description=plan.spec.description,
-    )
-
-
-def _text(kind: pa.DataType) -> str:
-    """A column's type as a table declares it."""
-    import pyarrow.types as at
-
-    if at.is_list(kind) or at.is_large_list(kind):
-        return f"list<{_text(kind.value_type)}>"
-    if at.is_fixed_size_binary(kind):
-        return f"fixed({kind.byte_width})"
-    if at.is_timestamp(kind):
-        return "timestamptz" if kind.tz else "timestamp"
-    for told, name in (
-        (at.is_boolean, "boolean"),
-        (at.is_int64, "long"),
-        (at.is_integer, "int"),
-        (at.is_float64, "double"),
-        (at.is_floating, "float"),
-        (at.is_date, "date"),
-        (at.is_string, "string"),
-        (at.is_large_string, "string"),
-        (at.is_decimal, str(kind).replace("128", "").replace(" ", "")),
-    ):
-        if told(kind):
-            return name
-    raise UserError(
-        f"a column of {kind} cannot be kept", expected="numbers, texts, times, lists of them"
     )
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from bowerbird.data.samples.sequences import ranges
+from bowerbird.data.features.timeline import ranges
 
 Ints = npt.NDArray[np.int64]
 Bytes = npt.NDArray[np.int8]

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bowerbird.data.features.asof import evaluate, timeline
-from bowerbird.data.features.columns import fields_of
+from bowerbird.data.features.reference import value
 from bowerbird.data.features.specs import FeatureGroup
 from bowerbird.data.samples.arrays import microseconds
 from bowerbird.data.samples.labels import Reward
@@ -53,10 +52,10 @@ def _read(lake: Lake, table: Bucketed, times: Sequence[str]) -> list[Row]:
     for name in times:
         column = found.column(name)
         valid = column.is_valid().to_pylist()
-        for row, value, known in zip(
+        for row, moment, known in zip(
             rows, microseconds(column.fill_null(0)).tolist(), valid, strict=True
         ):
-            row[f"\0{name}"] = value if known else None
+            row[f"\0{name}"] = moment if known else None
     return rows
 
 
@@ -106,22 +105,18 @@ def _before(one: Row, time: str, moment: int) -> bool:
 
 
 def _computed(side: SidePlan, group: FeatureGroup, mine: list[Row], moment: int) -> Row:
-    mine = [one for one in mine if one[f"\0{group.at}"] is not None]
-    fields = sorted({field for column in group.columns.values() for field in fields_of(column)})
-    log = timeline(
-        [np.zeros(len(mine), dtype=np.int64)],
-        np.array([one[f"\0{group.at}"] for one in mine], dtype=np.int64),
-        {f: np.array([_number(one[f]) for one in mine], dtype=np.float64) for f in fields},
-    )
-    found = evaluate(group.columns, log, [np.zeros(1, dtype=np.int64)], [moment])
+    timed = [one | {"at": one[f"\0{group.at}"]} for one in mine]
+    known = [one for one in timed if one["at"] is not None and one["at"] < moment]
+    known.sort(key=lambda one: one["at"])
     return {
-        made: None if np.isnan(found[column][0]) else float(np.float32(found[column][0]))
+        made: _narrow(value(group.columns[column], known, moment))
         for column, made in zip(side.columns, side.made, strict=True)
     }
 
 
-def _number(value: Any) -> float:
-    return float("nan") if value is None else float(value)
+def _narrow(found: Any) -> Any:
+    """Fractions are read as float32."""
+    return float(np.float32(found)) if isinstance(found, float) else found
 
 
 def _worth(label: Reward, row: Row) -> float:

@@ -20,7 +20,7 @@ from bowerbird.data.features.columns import fields_of
 from bowerbird.data.features.specs import FeatureGroup
 from bowerbird.data.samples import labels, transforms
 from bowerbird.data.samples.sampling import Between, Downsample, WithoutSpam, share_of
-from bowerbird.data.samples.specs import Beside, SequenceOf, TrainingSet, side_name
+from bowerbird.data.samples.specs import Beside, SequenceOf, TrainingSet, batch_name, side_name
 from bowerbird.data.samples.splits import SPLITS, Window
 from bowerbird.data.samples.transforms import NOTHING, Fitted
 from bowerbird.lake import Lake, identifier, snapshots
@@ -58,7 +58,7 @@ class SidePlan(msgspec.Struct, frozen=True):
     @property
     def made(self) -> tuple[str, ...]:
         """The columns of a batch that it makes."""
-        return tuple(f"{self.name}__{column}" for column in self.columns)
+        return tuple(batch_name(self.name, column) for column in self.columns)
 
 
 class SetPlan(msgspec.Struct, frozen=True):
@@ -194,6 +194,7 @@ class _Planner:
         self.pins: dict[str, str | None] = {}
         self.schemas: dict[str, pa.Schema] = {}
         self.schema = self._schema(spec.rows)
+        self.features = tuple(side for one in spec.features for side in self._staged(one))
         self.types: dict[str, Any] = {field.name: field.type for field in self.schema}
         self.user = {spec.entity, *spec.request, spec.at}
 
@@ -209,7 +210,7 @@ class _Planner:
     def plan(self) -> SetPlan:
         spec = self.spec
         rows = self._rows()
-        sides = [self._feature(n, one) for n, one in enumerate(spec.features)]
+        sides = [self._feature(n, one) for n, one in enumerate(self.features)]
         sides += [self._sequence(name, one) for name, one in spec.sequences.items()]
         keeps = self._kept()
         made = [*keeps, *(column for side in sides for column in side.made), *spec.labels]
@@ -264,7 +265,7 @@ class _Planner:
 
     def _keys(self) -> Iterable[tuple[str, tuple[str, ...]]]:
         """Each side's name, and the columns that its key is made of."""
-        for one in self.spec.features:
+        for one in self.features:
             group = self._group(one)
             if isinstance(one, Beside):
                 yield side_name(one), one.on or (group.key if group else (self.spec.entity,))
@@ -294,6 +295,26 @@ class _Planner:
                 beside, on=beside.on or group.key, key=beside.key or group.key, at="at", known="at"
             )
         return self._beside(where, beside)
+
+    def _staged(self, one: str | Beside) -> Iterable[str | Beside]:
+        """A backfill as what it stages of each group, by the ids of the rows: a staging table lies
+        in their order."""
+        if not isinstance(one, str) or not one.startswith("backfill:"):
+            return (one,)
+        names = self._schema(one).names
+        table = self.lake.load(one)
+        schema = table.schema()
+        ids = [str(schema.find_column_name(f.source_id)) for f in table.sort_order().fields]
+        entity = [self.spec.entity] if self.spec.entity in names else []
+        on = tuple(dict.fromkeys([*entity, *ids]))
+        groups: dict[str, list[str]] = {}
+        for name in names:
+            if "__" in name:
+                groups.setdefault(name.partition("__")[0], []).append(name)
+        return tuple(
+            Beside(one, on=on, columns=tuple(columns), name=group)
+            for group, columns in groups.items()
+        )
 
     def _told(self, ref: str) -> Beside:
         """A table that is named without more: by the entity, as of the time if it has one."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from bowerbird.data.samples.sequences import ranges
+from bowerbird.data.features.timeline import ranges
 
 if TYPE_CHECKING:
     from bowerbird.data.samples.sequences import Actions

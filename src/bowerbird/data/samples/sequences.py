@@ -102,11 +102,3 @@ def sequences(log: Actions, user: Ints, at: Ints, *, cap: int) -> Sequences:
     """Each request's last `cap` actions strictly before `at`."""
     start, end = log.before(user, at)
     return Sequences(start=np.maximum(start, end - cap), end=end)
-
-
-def ranges(start: Ints, end: Ints) -> tuple[Ints, Ints]:
-    """All rows of many ranges in one array, and the index of the range that each came from."""
-    length = end - start
-    owner = np.repeat(np.arange(len(start)), length)
-    offset = np.cumsum(length) - length
-    return np.arange(len(owner)) - np.repeat(offset, length) + np.repeat(start, length), owner

@@ -14,18 +14,18 @@ import numpy as np
 import numpy.typing as npt
 
 from bowerbird.core.errors import UserError
-from bowerbird.data.features.asof import evaluate, timeline
-from bowerbird.data.features.columns import fields_of
-from bowerbird.data.samples.arrays import NULL, joint_codes, microseconds, numbers, one_piece
+from bowerbird.data.features.compute import prepared
+from bowerbird.data.features.timeline import ranges
+from bowerbird.data.samples.arrays import NULL, joint_codes, microseconds, one_piece
 from bowerbird.data.samples.leakage import refuse_leaks
-from bowerbird.data.samples.sequences import actions, ranges
+from bowerbird.data.samples.sequences import actions
+from bowerbird.data.samples.specs import batch_name
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import pyarrow as pa
 
-    from bowerbird.data.features.asof import Timeline
     from bowerbird.data.features.specs import FeatureGroup
     from bowerbird.data.samples.specs import Beside, SequenceOf
 
@@ -129,68 +129,24 @@ def _taken(rows: pa.Table, places: Ints) -> dict[str, pa.Array]:
     return {name: one_piece(rows.column(name)).take(index) for name in rows.column_names}
 
 
-def features_of(group: FeatureGroup, events: pa.Table, asked: pa.Table, at: str) -> pa.Table:
-    """A group's columns for each asked row, from the events strictly before its time.
-
-    events: of the group's source, with the columns of its key. asked: the columns of the key, and
-    `at`, none null. The columns (float64; null where there is nothing to compute from) are in the
-    rows' order. Events without a time, or of which a part of the key is null, belong to nobody.
-    """
-    return open_group(group, events).values(asked, at)
-
-
 @dataclass(frozen=True, eq=False)
 class OpenGroup:
-    """A group's events in order, to be asked many times. known: each key column's values; events:
-    how many there are."""
+    """A group's events in order, to be asked many times. nbytes: about what is held of them."""
 
-    group: FeatureGroup
-    known: tuple[pa.Array, ...]
-    log: Timeline
-    events: int
-
-    @property
-    def nbytes(self) -> int:
-        """About what is held: keys, places and times of the events, and sums for each column."""
-        keys = sum(int(one.nbytes) for one in self.known)
-        return keys + self.events * 8 * (4 + 2 * len(self.group.columns))
+    answer: Callable[[pa.Table], pa.Table]
+    key: tuple[str, ...]
+    nbytes: int
 
     def values(self, asked: pa.Table, at: str) -> pa.Table:
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
-        parts = []
-        for name, known in zip(self.group.key, self.known, strict=True):
-            column = one_piece(asked.column(name)).cast(known.type)
-            place = pc.index_in(column, value_set=known).fill_null(NULL)
-            parts.append(np.asarray(place.to_numpy(zero_copy_only=False), dtype=np.int64))
-        found = evaluate(self.group.columns, self.log, parts, microseconds(asked.column(at)))
-        return pa.table({name: pa.array(v, from_pandas=True) for name, v in found.items()})
+        """The group's columns for each asked row, from the events strictly before its time."""
+        named = asked.select([*self.key, at]).rename_columns([*self.key, "at"])
+        return self.answer(named)
 
 
 def open_group(group: FeatureGroup, events: pa.Table) -> OpenGroup:
-    """Sort a group's events once."""
-    import pyarrow.compute as pc
-
-    valid = one_piece(events.column(group.at)).is_valid()
-    for name in group.key:
-        valid = pc.and_(valid, one_piece(events.column(name)).is_valid())
-    events = events.filter(valid)
-    coded = [_widest(one_piece(events.column(name))).dictionary_encode() for name in group.key]
-    fields = sorted({field for column in group.columns.values() for field in fields_of(column)})
-    log = timeline(
-        [np.asarray(one.indices.to_numpy(), dtype=np.int64) for one in coded],
-        microseconds(events.column(group.at)),
-        {field: numbers(events.column(field)) for field in fields},
-    )
-    return OpenGroup(group, tuple(one.dictionary for one in coded), log, events.num_rows)
-
-
-def _widest(key: pa.Array) -> pa.Array:
-    """Whole numbers as 64 bits: those that are asked for may be wider than the events' own."""
-    import pyarrow as pa
-
-    return key.cast(pa.int64()) if pa.types.is_integer(key.type) else key
+    """Sort a group's events once; keys, places and times of them are held, and sums a column."""
+    held = events.num_rows * 8 * (4 + 2 * len(group.columns))
+    return OpenGroup(prepared(group, events), group.key, int(events.nbytes) + held)
 
 
 def computed(opened: OpenGroup, name: str, asked: pa.Table, at: str) -> Computed:
@@ -199,7 +155,7 @@ def computed(opened: OpenGroup, name: str, asked: pa.Table, at: str) -> Computed
 
     values = opened.values(asked, at)
     return Computed(
-        pa.table({f"{name}__{c}": _narrow(values.column(c)) for c in values.column_names})
+        pa.table({batch_name(name, c): _narrow(values.column(c)) for c in values.column_names})
     )
 
 
@@ -267,7 +223,9 @@ def matched(
         there = np.flatnonzero(places >= 0)
         through = microseconds(rows.column(side.through).fill_null(0))[places[there]]
         refuse_leaks({f"{side.table}: {side.through}": through}, at[there])
-    kept = rows.select(list(columns)).rename_columns([f"{name}__{column}" for column in columns])
+    kept = rows.select(list(columns)).rename_columns(
+        [batch_name(name, column) for column in columns]
+    )
     return Matched(kept.combine_chunks(), places)  # once, not each time that rows are gathered
 
 
@@ -306,7 +264,9 @@ def earlier(
         columns if _ascending(kept[log.order], len(columns)) else _moved(columns, kept[log.order])
     )
     return Earlier(
-        lying.rename_columns([f"{name}__{column}" for column in side.columns]).combine_chunks(),
+        lying.rename_columns(
+            [batch_name(name, column) for column in side.columns]
+        ).combine_chunks(),
         np.maximum(start, end - side.last),
         end,
     )

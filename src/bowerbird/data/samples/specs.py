@@ -194,6 +194,11 @@ def side_name(one: str | Beside) -> str:
     return ref.rpartition("/")[2].rpartition(".")[2]
 
 
+def batch_name(side: str, column: str) -> str:
+    """A side's column in a batch; what is staged has its group's name already."""
+    return column if column.startswith(f"{side}__") else f"{side}__{column}"
+
+
 def by_ref(named: Mapping[str, object]) -> dict[str, object]:
     """A mapping's specs as their refs: the base does it for a field that is one, or a tuple."""
     return {n: str(one.ref) if isinstance(one, Spec) else one for n, one in named.items()}

@@ -19,7 +19,8 @@ from scipy import linalg, sparse
 
 from bowerbird.data.features.asof import evaluate
 from bowerbird.data.features.columns import duration
-from bowerbird.data.samples.sequences import first_actions, ranges
+from bowerbird.data.features.timeline import ranges
+from bowerbird.data.samples.sequences import first_actions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from bowerbird.data.features.asof import evaluate
 from bowerbird.data.features.columns import DAY, Decayed, duration
-from bowerbird.data.samples.sequences import ranges
+from bowerbird.data.features.timeline import ranges
 
 if TYPE_CHECKING:
     from bowerbird.data.features.asof import Timeline
