@@ -2,9 +2,10 @@
 
     python -m benchmarks.features_windows [--events 3e7] [--keys 1e5] [--rounds 3]
 
-A year of events lies by day. Ours reads the new day's events, writes their tile, folds the tiles of
-each window, writes the values of every key: two commits. DuckDB computes the same values from the
-year's files and writes them as Parquet. Feast (another environment's, see
+A year of events lies by day. Ours reads the new day's events, writes their tile, makes the values
+of every key and writes them: two commits. Counts and sums of whole numbers are rolled on from the
+day before; with greatest values among them, the tiles of each window are folded. DuckDB computes
+the same values from the year's files and writes them as Parquet. Feast (another environment's, see
 `benchmarks.features_join`) retrieves the same frame of values that somebody else has computed. Each
 in a process of its own.
 """
@@ -31,6 +32,7 @@ from bowerbird.data.features.sources import source_schema
 from bowerbird.data.features.specs import FeatureGroup
 from bowerbird.data.features.tiles import Grain, Span, spans
 from bowerbird.lake import Lake, Table, TableLog, Written, day, read, write
+from bowerbird.lake.read import plan
 
 DAYS = 366
 WINDOWS = (30, 90, 365)
@@ -40,15 +42,17 @@ EVENTS = Table(
     partition=(day("at"),),
     sort=("user_id",),
 )
-COLUMNS: dict[str, Column] = {}
-for window in WINDOWS:
-    COLUMNS[f"n_{window}"] = Count(f"{window}d")
-    COLUMNS[f"sum_{window}"] = Sum("amount", f"{window}d")
-    COLUMNS[f"max_{window}"] = Max("amount", f"{window}d")
-GROUP = FeatureGroup(
-    "bench/spend", source="table:bench/events", key=("user_id",), columns=COLUMNS, every="1d"
-)
-TILES = keeping.tiles_ref(GROUP)
+ROLLED: dict[str, Column] = {f"n_{one}": Count(f"{one}d") for one in WINDOWS}
+ROLLED |= {f"sum_{one}": Sum("amount", f"{one}d") for one in WINDOWS}
+FOLDED = ROLLED | {f"max_{one}": Max("amount", f"{one}d") for one in WINDOWS}
+
+
+def group(name: str, columns: dict[str, Column]) -> FeatureGroup:
+    source, key = "table:bench/events", ("user_id",)
+    return FeatureGroup(f"bench/{name}", source=source, key=key, columns=columns, every="1d")
+
+
+COUNTS, GREATEST = group("counts", ROLLED), group("greatest", FOLDED)
 NEW = Span(Grain.DAY, (DAYS - 1) * DAY, DAYS * DAY)
 
 
@@ -77,33 +81,49 @@ def prepare(folder: str, events: int, keys: int) -> None:
     written = write(lake, EVENTS, batches(), log.files(Token("r/events"), "a1"))
     commit(lake, str(EVENTS.ref), "r/events", written)
     wanted = (*spans(Grain.DAY, 0, (DAYS - 1) * DAY), *spans(Grain.MONTH, 0, (DAYS - 1) * DAY))
-    commit(lake, TILES, "r/tiles", keeping.tile(lake.home, tiling(lake, wanted, "r/tiles")))
+    for one in (COUNTS, GREATEST):
+        tiles = keeping.tiles_ref(one)
+        commit(lake, tiles, "r/tiles", keeping.tile(lake.home, tiling(lake, one, wanted)))
+    # The values of the day before, from which the new day's are rolled on.
+    commit(lake, str(COUNTS.ref), "r/values", valued(lake, COUNTS, NEW.start))
 
 
-def tiling(lake: Lake, wanted: tuple[Span, ...], token: str) -> keeping.Tiling:
-    layout = keeping.tile_layout(lake, GROUP, Grain.DAY)
-    folder = TableLog(lake, TILES).files(Token(token), "a1")
-    return keeping.Tiling(GROUP, {GROUP.source: None}, wanted, layout, folder)
+def tiling(lake: Lake, one: FeatureGroup, wanted: tuple[Span, ...]) -> keeping.Tiling:
+    layout = keeping.tile_layout(lake, one, Grain.DAY)
+    folder = TableLog(lake, keeping.tiles_ref(one)).files(Token(f"t/{len(wanted)}"), "a1")
+    return keeping.Tiling(one, {one.source: None}, wanted, layout, folder)
 
 
-def ours(folder: str) -> tuple[int, float]:
-    lake = Lake(home(folder))
-    token = f"daily/{len(TableLog(lake, TILES).load().entries)}"
-    commit(lake, TILES, token, keeping.tile(lake.home, tiling(lake, (NEW,), token)))
-    into = str(GROUP.ref)
-    place = TableLog(lake, into).files(Token(token), "a1")
-    moments = tuple(keeping.moments_of(lake, GROUP, None, [NEW.end]))
-    types = {field.name: field.type for field in source_schema(lake, GROUP)}
-    layout = keeping.values_layout(lake, GROUP)
-    job = keeping.Keeping(GROUP, None, moments, types, layout, place)
-    written = keeping.keep(lake.home, job)
-    commit(lake, into, token, written)
-    rows = read(lake, into)
-    return rows.num_rows, summed(rows)
+def valued(lake: Lake, one: FeatureGroup, moment: int, *, rolls: bool = False) -> Written:
+    place = TableLog(lake, one.ref).files(Token(f"v/{moment}"), "a1")
+    types = {field.name: field.type for field in source_schema(lake, one)}
+    moments = keeping.moments_of(lake, one, types, None, [moment], first_rolls=rolls)
+    layout, before = keeping.values_layout(lake, one), None
+    if rolls:
+        version = TableLog(lake, one.ref).load().head
+        before = str(version), keeping.moment_cell(one, moment - DAY)
+    job = keeping.Keeping(one, None, moments, types, layout, place, before)
+    return keeping.keep(lake.home, job)
 
 
-def summed(rows: pa.Table) -> float:
-    return float(sum(pc.sum(rows[name]).as_py() for name in COLUMNS))
+def daily(folder: str, one: FeatureGroup, *, rolls: bool) -> tuple[int, float]:
+    lake, tiles = Lake(home(folder)), keeping.tiles_ref(one)
+    commit(lake, tiles, "day/tile", keeping.tile(lake.home, tiling(lake, one, (NEW,))))
+    commit(lake, str(one.ref), "day/values", valued(lake, one, NEW.end, rolls=rolls))
+    rows = read(lake, str(one.ref), cells=[keeping.moment_cell(one, NEW.end)])
+    return rows.num_rows, summed(rows, one.columns)
+
+
+def rolled(folder: str) -> tuple[int, float]:
+    return daily(folder, COUNTS, rolls=True)
+
+
+def folded(folder: str) -> tuple[int, float]:
+    return daily(folder, GREATEST, rolls=False)
+
+
+def summed(rows: pa.Table, columns: dict[str, Column]) -> float:
+    return float(sum(pc.sum(rows[name]).as_py() for name in columns))
 
 
 def forget(folder: str) -> None:
@@ -112,7 +132,7 @@ def forget(folder: str) -> None:
     shutil.copytree(f"{folder}.kept", folder)
 
 
-def duckdb(folder: str) -> tuple[int, float]:
+def anew(folder: str, columns: dict[str, Column]) -> tuple[int, float]:
     import duckdb as duck
     import pyarrow.parquet as pq
 
@@ -121,7 +141,7 @@ def duckdb(folder: str) -> tuple[int, float]:
         inside = f"FILTER (WHERE t >= {NEW.end - days * DAY})"
         terms += [f"count(*) {inside} AS n_{days}"]
         terms += [f"coalesce(sum(amount) {inside}, 0)::BIGINT AS sum_{days}"]
-        terms += [f"max(amount) {inside} AS max_{days}"]
+        terms += [f"max(amount) {inside} AS max_{days}"] if f"max_{days}" in columns else []
     since = NEW.end - max(WINDOWS) * DAY
     query = (
         f'SELECT user_id, {", ".join(terms)} FROM (SELECT user_id, amount, epoch_us("at") AS t '
@@ -133,12 +153,23 @@ def duckdb(folder: str) -> tuple[int, float]:
         connection.sql(query, params={"files": files(folder, EVENTS.name)}).to_arrow_table(), out
     )
     rows = pq.read_table(out)
-    return rows.num_rows, summed(rows)
+    return rows.num_rows, summed(rows, columns)
 
 
+def anew_rolled(folder: str) -> tuple[int, float]:
+    return anew(folder, ROLLED)
+
+
+def anew_folded(folder: str) -> tuple[int, float]:
+    return anew(folder, FOLDED)
+
+
+OURS = (*LAKE, "bowerbird.data.features.keeping")
 CONTENDERS: dict[str, tuple[_apart.Contender, tuple[str, ...]]] = {
-    "ours": (ours, (*LAKE, "bowerbird.data.features.keeping")),
-    "duckdb, all anew": (duckdb, (*LAKE, "duckdb")),
+    "ours, rolled on": (rolled, OURS),
+    "duckdb, all anew": (anew_rolled, (*LAKE, "duckdb")),
+    "ours, folded": (folded, OURS),
+    "duckdb, all anew, greatest": (anew_folded, (*LAKE, "duckdb")),
 }
 
 
@@ -164,20 +195,29 @@ def main() -> None:
             one = {}
             for name in CONTENDERS:
                 one[name] = _apart.run("benchmarks.features_windows", name, folder)
-                if name == "ours" and (feast := retrieval(folder)) is not None:
+                if name == "ours, rolled on" and (feast := retrieval(folder)) is not None:
                     one["feast, retrieval alone"] = feast
                 forget(folder)
             rounds.append(one)
+        found = _apart.best(rounds)
         title = f"a new day of {asked.events:,.0f} events a year, {asked.keys:,.0f} keys"
-        _apart.report(title, _apart.best(rounds), "ours")
+        greatest = ("ours, folded", "duckdb, all anew, greatest")
+        for told, chosen in (
+            ("counts and sums", [name for name in found if name not in greatest]),
+            ("greatest values too", [name for name in found if name in greatest]),
+        ):
+            _apart.report(f"{title}: {told}", {name: found[name] for name in chosen}, "ours")
         if not _feast.python():
             print("Feast was left out: BOWERBIRD_FEAST_PYTHON names no Python that has it")
 
 
 def retrieval(folder: str) -> dict[str, object] | None:
-    """Feast: the frame of values, as of the moment, from the table that ours has just written."""
-    asked = _feast.Frame(files(folder, str(GROUP.ref)), list(COLUMNS), NEW.end)
-    return _feast.run("frame", asked, folder)
+    """Feast: the frame of values, as of the moment, from what ours has just written."""
+    lake = Lake(home(folder))
+    cell = keeping.moment_cell(COUNTS, NEW.end)
+    found = plan(lake, str(COUNTS.ref), cells=[cell])
+    listed = [task.file.file_path for task in found.tasks]
+    return _feast.run("frame", _feast.Frame(listed, list(ROLLED), NEW.end), folder)
 
 
 if __name__ == "__main__":

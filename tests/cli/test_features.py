@@ -90,3 +90,62 @@ def test_an_import_is_printed_written_and_refused(new_project: Callable[[], Proj
         assert said in ended.err
     assert project.run("apply").code == 0
     assert "1 rows" in project.run("features", "statistics", "shop/homes").out
+
+
+STAGED = """
+from bowerbird.data.features.columns import Count
+from bowerbird.data.features.specs import Backfill, FeatureGroup
+from bowerbird.lake import Table, day
+
+def some():
+    import pyarrow as pa
+    at = pa.array([n * 43_200_000_000 for n in range(6)], pa.timestamp("us", "UTC"))
+    return pa.table({"id": range(6), "user": [1, 2] * 3, "at": at})
+
+visits = Table("shop/visits", schema={"id": "long", "user": "long", "at": "timestamptz"},
+               partition=(day("at"),), source=some)
+often = FeatureGroup("shop/often", source=visits, key=("user",), columns={"n": Count()})
+staged = Backfill("shop/often", rows=visits, id=("id",), features=(often,), owner="team:growth")
+"""
+
+
+@pytest.mark.slow
+def test_a_backfill_is_listed_shown_and_carried_out_alone(
+    new_project: Callable[[], Project],
+) -> None:
+    project = new_project()
+    project.specs(tables_py=STAGED)
+    assert project.run("apply").code == 0
+    (listed,) = json.loads(project.run("features", "list", "--json").out)
+    assert (listed["ref"], listed["cells"], listed["current"]) == ("backfill:shop/often", 3, 3)
+    project.specs(tables_py=STAGED.replace("Count()", 'Count("1d")'))
+    told = project.run("features", "list").out
+    assert "0/3" in told
+    assert "Count.over: (default) → 1d" in told
+    made = json.loads(
+        project.run("features", "backfill", "backfill:shop/often", "--dry-run", "--json").out
+    )
+    assert [len(step["cells"]) for step in made["steps"]] == [3]
+    assert project.run("features", "backfill", "backfill:shop/often").code == 0
+    assert project.run("plan").out.strip() == "nothing to do"
+    shown = json.loads(project.run("features", "show", "feature_group:shop/often", "--json").out)
+    assert shown["columns"] == {"n": "long"}
+    assert shown["used_by"] == ["backfill:shop/often"]
+    assert "count(*) FILTER (WHERE n IS NOT NULL" in shown["sql"]
+    for words, said in (
+        (("show", "feature_group:shop/oftn"), "feature_group:shop/often?"),
+        (("show", "backfill:shop/often"), "is a Backfill, not a FeatureGroup"),
+        (("backfill", "table:shop/visits"), "is a Table"),
+    ):
+        wrong = project.run("features", *words)
+        assert wrong.code == 2
+        assert said in wrong.err
+
+
+@pytest.mark.slow
+def test_times_are_shown_by_a_query(new_project: Callable[[], Project]) -> None:
+    project = new_project()
+    project.specs(tables_py=STAGED)
+    assert project.run("apply").code == 0
+    shown = project.run("table", "query", 'SELECT "at" FROM shop.visits ORDER BY "at" DESC')
+    assert "1970-01-03 12:00:00" in shown.out

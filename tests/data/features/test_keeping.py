@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from bowerbird.core.plans import Plan
+from bowerbird.data.features import tiles
 from bowerbird.data.features.columns import DAY
 from bowerbird.data.features.events import events_of, values
 from bowerbird.data.features.keeping import span_of, tile_cell
@@ -23,7 +27,30 @@ KEPT = SPECS[: SPECS.index("staged = ")].replace(
     '"sum_7d": Sum("amount", over="7d")}',
     '"sum_7d": Sum("amount", over="7d"), "sum_90d": Sum("amount", over="90d")}, every="1d"',
 )
+ROLLED = KEPT.replace(
+    '"n_3d": Count(over="3d")', '"n_3d": Count(over="3d"), "n_90d": Count(over="90d")'
+)
+"""With a count of the longest window: a moment is made from the moment before."""
 DAYS = range(20, 90)
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How many moments were rolled on, and how many folded (the engine runs in this process)."""
+    counted: Counter[str] = Counter()
+
+    def counting(name: str) -> Callable[..., Any]:
+        function = getattr(tiles, name)
+
+        def count(*given: Any) -> Any:
+            counted[name] += 1
+            return function(*given)
+
+        return count
+
+    for name in ("roll", "fold"):
+        monkeypatch.setattr(tiles, name, counting(name))
+    return counted
 
 
 def cells(plan: Plan, ref: str) -> list[str]:
@@ -47,11 +74,13 @@ def moments(shop: Workspace) -> list[int]:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("specs", [KEPT, ROLLED], ids=["folded", "rolled"])
 def test_tiles_and_moments_are_made_cell_by_cell_and_a_new_day_is_one_of_each(
-    tmp_path: Path,
+    tmp_path: Path, specs: str, made: Counter[str]
 ) -> None:
-    shop = stocked(tmp_path, DAYS, KEPT)
+    shop = stocked(tmp_path, DAYS, specs)
     apply(shop)
+    assert (made["roll"] > 50) == (specs is ROLLED)
     assert moments(shop) == list(range(21, 91))
     assert right(shop)
     assert shop.plan().empty
@@ -61,15 +90,18 @@ def test_tiles_and_moments_are_made_cell_by_cell_and_a_new_day_is_one_of_each(
     assert cells(plan, TILES) == ["grain=day/start_day=1970-04-01"]
     shop.apply(plan)
     assert cells(shop.plan(), GROUP) == ["at_day=1970-04-02"]
+    made.clear()
     apply(shop)
+    assert dict(made) == ({"roll": 1} if specs is ROLLED else {"fold": 1})
     assert right(shop)
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("specs", [KEPT, ROLLED], ids=["folded", "rolled"])
 def test_late_events_restate_the_tiles_of_their_day_and_the_moments_that_reach_it(
-    tmp_path: Path,
+    tmp_path: Path, specs: str
 ) -> None:
-    shop = stocked(tmp_path, DAYS, KEPT.replace('"90d"', '"9d"'))
+    shop = stocked(tmp_path, DAYS, specs.replace('"90d"', '"9d"'))
     apply(shop)
     put(shop, SOURCES[0], events([40], each=30, seed=5))
     plan = shop.plan()
@@ -83,13 +115,18 @@ def test_late_events_restate_the_tiles_of_their_day_and_the_moments_that_reach_i
 
 
 @pytest.mark.slow
-def test_a_window_that_is_declared_anew_reads_no_event(tmp_path: Path) -> None:
-    apply(stocked(tmp_path, DAYS, KEPT))
-    shop = open_shop(tmp_path, KEPT.replace('over="7d"', 'over="14d"'))
+@pytest.mark.parametrize("specs", [KEPT, ROLLED], ids=["folded", "rolled"])
+def test_a_window_that_is_declared_anew_reads_no_event(
+    tmp_path: Path, specs: str, made: Counter[str]
+) -> None:
+    apply(stocked(tmp_path, DAYS, specs))
+    shop = open_shop(tmp_path, specs.replace('over="7d"', 'over="14d"'))
+    made.clear()
     plan = shop.plan()
     assert cells(plan, TILES) == []
     assert len(cells(plan, GROUP)) == len(DAYS)
     apply(shop)
+    assert made["fold"] > 0  # the first moment has none before it that is what it would be now
     assert right(shop)
 
 

@@ -33,6 +33,7 @@ from bowerbird.data.features.columns import (
     duration,
 )
 from bowerbird.data.features.events import events_of, values
+from bowerbird.data.features.keys import distinct
 from bowerbird.data.features.tiles import (
     HOUR,
     Grain,
@@ -41,6 +42,8 @@ from bowerbird.data.features.tiles import (
     distinct_error,
     fold,
     grain_of,
+    roll,
+    rolls,
     spans,
     tile,
 )
@@ -221,3 +224,48 @@ def test_tiles_of_an_event_that_came_late_are_those_of_when_it_could_be_read() -
         for span in spans(Grain.DAY, 0, 5 * DAY)
     ]
     assert made == [0, 0, 0, 1, 0]
+
+
+@settings(max_examples=40)
+@given(
+    st.lists(event, max_size=30),
+    st.integers(2, 10),
+)
+def test_a_moment_rolled_on_from_the_one_before_is_what_its_tiles_give(
+    drawn: list[tuple[Any, ...]], day: int
+) -> None:
+    columns: dict[str, Column] = {
+        "n": Count("3d"),
+        "of": Count("3d", "amount"),
+        "short": Count("1d"),
+        "sum": Sum("units", "2d"),
+        "trips": Occasions("3d"),
+    }
+    rows = rows_of(drawn)
+    types = {field.name: field.type for field in rows.schema}
+    assert rolls(columns, types)
+    days = tiled(columns, rows, list(spans(Grain.DAY, 0, day * DAY)))
+    start = days["start"].cast(pa.int64()).to_numpy()
+
+    def between(low: int, high: int) -> pa.Table:
+        return days.filter(pa.array((start >= low * DAY) & (start < high * DAY)))
+
+    def at(moment: int) -> pa.Table:
+        of = {w: between(moment - int(w[0]), moment) for w in ("3d", "2d", "1d")}
+        keys = distinct(of["3d"], KEY)
+        found = fold(columns, lambda over: of[str(over)], KEY, types, keys, moment * DAY)
+        return pa.table([*keys.columns, *found.columns], names=[*KEY, *found.column_names])
+
+    gone = {w: between(day - 1 - int(w[0]), day - int(w[0])) for w in ("3d", "2d", "1d")}
+    rolled = roll(columns, at(day - 1), between(day - 1, day), gone, KEY)
+    order = [(name, "ascending") for name in KEY]
+    assert rolled.sort_by(order).to_pylist() == at(day).sort_by(order).to_pylist()
+
+
+def test_only_whole_numbers_with_a_count_of_the_longest_window_roll() -> None:
+    types = {"units": pa.int32(), "amount": pa.float64()}
+    assert rolls({"n": Count("3d"), "s": Sum("units", "2d")}, types)
+    assert rolls({"n": Count(), "s": Sum("units", "2d")}, types)
+    assert not rolls({"n": Count("2d"), "s": Sum("units", "3d")}, types)
+    assert not rolls({"n": Count("3d"), "s": Sum("amount", "2d")}, types)
+    assert not rolls({"n": Count("3d"), "s": Max("units", "2d")}, types)

@@ -19,11 +19,12 @@ import msgspec
 from bowerbird.core import inside
 from bowerbird.core.engine import Task
 from bowerbird.core.meaning import digest, tree_of
-from bowerbird.core.plans import Cost, Want
+from bowerbird.core.plans import Cost, Want, meaning
 from bowerbird.core.refs import Ref
+from bowerbird.core.rollback import at
 from bowerbird.core.specs import Spec
 from bowerbird.core.steps import Home, StepKind, TargetKind, Work
-from bowerbird.core.targets import Read
+from bowerbird.core.targets import CellState, Read, Version
 from bowerbird.data.features import tiles
 from bowerbird.data.features.backfill import change, decoded
 from bowerbird.data.features.columns import DAY, duration
@@ -38,11 +39,13 @@ from bowerbird.lake import (
     Hour,
     Lake,
     Table,
+    TableLog,
     Written,
     day,
     hour,
     identity,
     parts,
+    read,
     write,
 )
 from bowerbird.lake.read import read_by_cell
@@ -183,18 +186,38 @@ def _moment(
     present: Mapping[str, Read],
 ) -> Want:
     ref = tiles_ref(spec)
-    known = present.get(ref, Read()).cells
+    data = _data_of_moment(spec, fine, moment, first, there, present.get(ref, Read()).cells)
+    cell = moment_cell(spec, moment)
+    return msgspec.structs.replace(whole, cell=cell, data={ref: data})
+
+
+def _data_of_moment(
+    spec: FeatureGroup,
+    fine: Grain,
+    moment: int,
+    first: int,
+    there: Container[str],
+    known: Mapping[str, CellState],
+) -> str:
+    """The data version of the tiles that a moment is folded from; empty: some are not made yet."""
     wanted = {
         tile_cell(span)
         for over in tiles.windows_of(spec.columns)
         for span in window(fine, over, moment, first, there)
     }
-    lacking = wanted - known.keys()
-    data = "" if lacking else digest(sorted({known[cell].data for cell in wanted}))
+    if wanted - known.keys():
+        return ""
+    return digest(sorted({known[cell].data for cell in wanted}))
+
+
+def moment_cell(spec: FeatureGroup, moment: int) -> str:
+    """The partition that a moment's values lie in."""
     at = parts.EPOCH + timedelta(microseconds=moment)
-    field = "at_day" if duration(spec.every) % DAY == 0 else "at_hour"
-    cell = f"{field}={at:%Y-%m-%d}" if field == "at_day" else f"{field}={at:%Y-%m-%d-%H}"
-    return msgspec.structs.replace(whole, cell=cell, data={ref: data})
+    return f"at_day={at:%Y-%m-%d}" if _daily(spec) else f"at_hour={at:%Y-%m-%d-%H}"
+
+
+def _daily(spec: FeatureGroup) -> bool:
+    return duration(spec.every) % DAY == 0
 
 
 def window(
@@ -291,14 +314,28 @@ def tile(home: Home, job: Tiling, ref: str = "") -> Written:
 
 
 class Moment(msgspec.Struct, frozen=True):
-    """windows: window -> the tiles that it is made of."""
+    """windows: window -> the tiles that it is made of. came, gone: what has come since the moment
+    before, and what has left each window, where the values are made from those of the moment
+    before."""
 
     at: int
     windows: dict[str | None, tuple[str, ...]]
+    came: tuple[str, ...] = ()
+    gone: dict[str, tuple[str, ...]] = {}
+    rolls: bool = False
+
+    @property
+    def cells(self) -> set[str]:
+        """The tiles that are read."""
+        read = [self.came, *self.gone.values()] if self.rolls else self.windows.values()
+        return {cell for own in read for cell in own}
 
 
 class Keeping(msgspec.Struct, frozen=True):
-    """One task: the values of some moments. types: of the source's fields."""
+    """One task: the values of some moments, one after another. types: of the source's fields.
+
+    before: the version of the values, and the cell in it, that the first moment rolls on from.
+    """
 
     group: FeatureGroup
     version: str | None
@@ -306,48 +343,94 @@ class Keeping(msgspec.Struct, frozen=True):
     types: dict[str, Any]
     layout: Table
     folder: str
+    before: tuple[str, str] | None = None
 
 
 def _keep_tasks(work: Work) -> Iterable[Task]:
     group: FeatureGroup = decoded(work.step.spec, FeatureGroup)
     lake, ref = Lake(work.home), tiles_ref(group)
-    daily = duration(group.every) % DAY == 0
-    field = Day("at") if daily else Hour("at")
+    field = Day("at") if _daily(group) else Hour("at")
     spans = [
         parts.span(c, {field.field: field}, "at") for c in work.step.cells or (work.step.cell,)
     ]
     wanted = sorted(_at(group, span) for span in spans if span)
     version = work.inputs[ref].version
-    moments = moments_of(lake, group, version, wanted)
     types = {one.name: one.type for one in source_schema(lake, group)}
-    for start in range(0, len(moments), 8):
-        some = tuple(moments[start : start + 8])
-        job = Keeping(group, version, some, types, values_layout(lake, group), work.files)
+    for start in range(0, len(wanted), 8):
+        some = wanted[start : start + 8]
+        before = _before(work, lake, group, some[0]) if tiles.rolls(group.columns, types) else None
+        moments = moments_of(lake, group, types, version, some, first_rolls=before is not None)
+        layout = values_layout(lake, group)
+        job = Keeping(group, version, moments, types, layout, work.files, before)
         call = "bowerbird.data.features.keeping:keep"
         yield Task(f"{work.step.target} {start}", call, (work.home, job))
 
 
+def _before(work: Work, lake: Lake, group: FeatureGroup, moment: int) -> tuple[str, str] | None:
+    """The version and cell of the moment before, if what lies there is what it would be now."""
+    if work.step.base is None:
+        return None
+    ref, earlier = tiles_ref(group), moment - duration(group.every)
+    cell = moment_cell(group, earlier)
+    values = at(str(group.ref), TableLog(lake, group.ref).load(), work.step.base)
+    version = work.inputs[ref].version
+    made = at(ref, TableLog(lake, ref).load(), Version(version or ""))
+    state = values.cells().get(cell)
+    known = {c: one for c, one in made.cells().items() if not c.startswith("#")}
+    fine, first = _grain_and_first(known)
+    data = _data_of_moment(group, fine, earlier, first, known, known)
+    if state is None or state.meaning != digest(meaning(work.step.definition, {ref: data})):
+        return None
+    return str(work.step.base), cell
+
+
+def _grain_and_first(cells: Iterable[str]) -> tuple[Grain, int]:
+    """The finest grain of some tiles, and where the first of them begins."""
+    spans = [span_of(cell) for cell in cells]
+    fine = Grain.HOUR if any(span.grain is Grain.HOUR for span in spans) else Grain.DAY
+    return fine, min((span.start for span in spans), default=0)
+
+
 def moments_of(
-    lake: Lake, group: FeatureGroup, version: str | None, wanted: Iterable[int]
-) -> list[Moment]:
-    """Which tiles of those that are there make up each window at each moment."""
+    lake: Lake,
+    group: FeatureGroup,
+    types: Mapping[str, Any],
+    version: str | None,
+    wanted: Sequence[int],
+    *,
+    first_rolls: bool = False,
+) -> tuple[Moment, ...]:
+    """Which tiles of those that are there make up each window at each moment; where one follows
+    the other and the columns allow it, what came and what left."""
     there = parts.sizes(lake, tiles_ref(group), version)
-    grains = {span_of(cell).grain for cell in there}
-    fine = Grain.HOUR if Grain.HOUR in grains else Grain.DAY
-    first = min((span_of(cell).start for cell in there), default=0)
-    windows = tiles.windows_of(group.columns)
-    return [
-        Moment(
-            at,
-            {w: tuple(tile_cell(s) for s in window(fine, w, at, first, there)) for w in windows},
+    fine, first = _grain_and_first(there)
+    windows, every = tiles.windows_of(group.columns), duration(group.every)
+
+    def cells(spans: Iterable[Span]) -> tuple[str, ...]:
+        return tuple(cell for cell in map(tile_cell, spans) if cell in there)
+
+    found = []
+    for place, moment in enumerate(wanted):
+        follows = first_rolls if place == 0 else wanted[place - 1] == moment - every
+        gone = {
+            over: cells(tiles.spans(fine, moment - every - duration(over), moment - duration(over)))
+            for over in windows
+            if over
+        }
+        found.append(
+            Moment(
+                at=moment,
+                windows={w: cells(window(fine, w, moment, first, there)) for w in windows},
+                came=cells(tiles.spans(fine, moment - every, moment)),
+                gone=gone,
+                rolls=follows and tiles.rolls(group.columns, types),
+            )
         )
-        for at in wanted
-    ]
+    return tuple(found)
 
 
 def values_layout(lake: Lake, group: FeatureGroup) -> Table:
     """How a group's values lie: by moment, the keys in order."""
-    daily = duration(group.every) % DAY == 0
     source = source_schema(lake, group)
     schema = {name: declared_type(source.field(name).type) for name in group.key}
     features = output_schema(group, source)
@@ -356,7 +439,7 @@ def values_layout(lake: Lake, group: FeatureGroup) -> Table:
         schema=schema
         | {"at": "timestamptz"}
         | {field.name: declared_type(field.type) for field in features},
-        partition=(day("at") if daily else hour("at"),),
+        partition=(day("at") if _daily(group) else hour("at"),),
         sort=group.key,
         owner=group.owner,
         description=group.description,
@@ -370,25 +453,35 @@ def _at(group: FeatureGroup, span: tuple[int, int]) -> int:
 
 
 def keep(home: Home, job: Keeping) -> Written:
-    """In a worker: fold the values of every key at some moments."""
+    """In a worker: the values of every key at some moments, folded from all tiles of each window,
+    or rolled on from the moment before."""
     import pyarrow as pa
 
     lake, group, key = Lake(home), job.group, list(job.group.key)
     needed = [*key, END, *tiles.accumulators(group.columns)]
-    cells = {cell for one in job.moments for own in one.windows.values() for cell in own}
+    cells = {cell for one in job.moments for cell in one.cells}
     held = read_by_cell(lake, tiles_ref(group), job.version, needed, cells)
     empty = next(iter(held.values())).slice(0, 0)
-    longest = max(tiles.windows_of(group.columns), key=lambda over: duration(over or "100y"))
+
+    def of(own: Iterable[str]) -> pa.Table:
+        return pa.concat_tables([empty, *(held[cell] for cell in own)])
+
+    values: pa.Table = None
+    if job.before is not None:
+        version, cell = job.before
+        values = read(lake, str(group.ref), version, [*key, *group.names], cells=[cell])
     made = []
     for one in job.moments:
-        of = {
-            w: pa.concat_tables([empty, *(held[c] for c in own)]) for w, own in one.windows.items()
-        }
-        keys = distinct(of[longest], key)
-        found = tiles.fold(group.columns, of.__getitem__, key, job.types, keys, one.at)
-        at = pa.array([one.at] * keys.num_rows, pa.timestamp("us", tz="UTC"))
-        names = [*keys.column_names, "at", *found.column_names]
-        made.append(pa.table([*keys.columns, at, *found.columns], names=names))
+        if one.rolls:
+            gone = {over: of(own) for over, own in one.gone.items()}
+            values = tiles.roll(group.columns, values, of(one.came), gone, key)
+        else:
+            windows = {over: of(own) for over, own in one.windows.items()}
+            keys = distinct(windows[tiles.longest(group.columns)], key)
+            found = tiles.fold(group.columns, windows.__getitem__, key, job.types, keys, one.at)
+            values = pa.table([*keys.columns, *found.columns], names=[*key, *group.names])
+        moment = pa.array([one.at] * values.num_rows, pa.timestamp("us", tz="UTC"))
+        made.append(values.add_column(len(key), "at", moment))
     inside.tell(f"{len(made)} moments")
     return write(lake, job.layout, pa.concat_tables(made), job.folder, str(group.ref))
 

@@ -41,6 +41,7 @@ from bowerbird.data.features.columns import (
     duration,
     walk,
 )
+from bowerbird.data.features.events import type_of
 from bowerbird.data.features.keys import distinct, places
 from bowerbird.lake.parts import EPOCH
 
@@ -294,6 +295,59 @@ def fold(
         found = folded.value(column)
         made[name] = events.arrow(column, found, types, folded.texts(column))
     return pa.table(made)
+
+
+def rolls(columns: Mapping[str, Column], types: Mapping[str, pa.DataType]) -> bool:
+    """Whether a moment's values are those of the moment before, with what came added and what left
+    a window taken away: counts and sums of whole numbers alone, bit for bit as from all tiles.
+
+    One of them counts the events of the longest window: a key that has none is left out.
+    """
+    import pyarrow as pa
+
+    for column in columns.values():
+        if not isinstance(column, (Count, Occasions, Sum)) or type_of(column, types) != pa.int64():
+            return False
+    return Count(longest(columns)) in columns.values()
+
+
+def longest(columns: Mapping[str, Column]) -> str | None:
+    """The longest window; None: some column sees every event."""
+    windows = windows_of(columns)
+    return None if None in windows else max((w for w in windows if w), key=duration, default=None)
+
+
+def roll(
+    columns: Mapping[str, Column],
+    before: pa.Table,
+    came: pa.Table,
+    gone: Mapping[str, pa.Table],
+    key: Sequence[str],
+) -> pa.Table:
+    """The key and the columns of every key that has an event, from those of the moment before.
+
+    came: the tiles since then. gone: window -> the tiles that have left it.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    def part(rows: pa.Table, sign: int, over: object) -> pa.Table:
+        made = {name: rows[name] for name in key}
+        for name, column in columns.items():
+            ((kept, _),) = totals_of(column)[column.over]  # type: ignore[union-attr] # all have one
+            mine = over is Ellipsis or column.over == over  # type: ignore[union-attr]
+            zero = pa.scalar(0, pa.int64())
+            made[name] = pc.multiply(rows[kept], sign if mine else zero)
+        return pa.table(made)
+
+    left = [part(rows, -1, over) for over, rows in gone.items()]
+    whole = pa.concat_tables([before.select([*key, *columns]), part(came, 1, Ellipsis), *left])
+    sums = [(name, "sum") for name in columns]
+    added = whole.group_by(list(key), use_threads=False).aggregate(sums)
+    found = added.select([*key, *(f"{name}_sum" for name in columns)])
+    found = found.rename_columns([*key, *columns])
+    count = next(n for n, column in columns.items() if column == Count(longest(columns)))
+    return found.filter(pc.greater(found[count], 0))
 
 
 Total = tuple[str, str]
