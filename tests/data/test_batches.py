@@ -41,6 +41,8 @@ from tests.data.world import (
     times,
 )
 
+pytestmark = pytest.mark.slow
+
 HERE = "tests.data.test_batches"
 
 
@@ -66,6 +68,7 @@ def sorted_rows(rows: list[dict[str, Any]]) -> list[str]:
 
 @pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("order", ["shuffled", "requests", "lying"])
+@pytest.mark.slow
 def test_batches_say_what_loops_over_all_rows_say(tmp_path: Path, seed: int, order: str) -> None:
     home = small_shop(str(tmp_path), seed=seed)
     plan = plan_of(home, the_set(order=order))
@@ -92,6 +95,7 @@ def test_a_null_key_on_one_side_matches_nothing_and_loses_no_row(home: Home) -> 
         assert row["spend__n"] == 0
 
 
+@pytest.mark.slow
 def test_a_feature_computed_staged_and_kept_differs_by_one_line(tmp_path: Path) -> None:
     """The rows' own features, computed, then written to a table, then read from it."""
     home = small_shop(str(tmp_path), nulls=False)
@@ -195,6 +199,7 @@ def test_every_row_comes_once_whatever_the_buckets(
 
 
 @pytest.mark.parametrize("order", ["shuffled", "requests"])
+@pytest.mark.slow
 def test_a_reader_goes_on_exactly_where_another_stopped(home: Home, order: str) -> None:
     plan = plan_of(home, the_set(order=order, interleave=2))
     whole, positions = [], []
@@ -209,6 +214,7 @@ def test_a_reader_goes_on_exactly_where_another_stopped(home: Home, order: str) 
         ] * len(again)
 
 
+@pytest.mark.slow
 def test_a_position_in_other_batches_is_refused_and_an_old_plan_can_be_made_again(
     tmp_path: Path,
 ) -> None:
@@ -247,6 +253,7 @@ def test_each_process_of_several_reads_buckets_of_its_own(home: Home) -> None:
     assert sorted_rows(parts[0] + parts[1]) == sorted_rows(rows_of(batches(home, plan)))
 
 
+@pytest.mark.slow
 def test_a_reader_keeps_its_version_while_the_table_changes(tmp_path: Path) -> None:
     home = small_shop(str(tmp_path))
     early = plan_of(home)

@@ -28,6 +28,8 @@ from tests.data.world import SPECS, small_shop, the_set
 HERE = "tests.data.test_engines"
 ROOT = str(Path(__file__).parents[2])
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Home:

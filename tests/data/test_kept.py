@@ -27,6 +27,8 @@ from tests.data.world import IMPRESSIONS, SPECS, commit, small_shop, the_set
 
 ROOT = Path(__file__).parents[2]
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def home(tmp_path: Path) -> Home:

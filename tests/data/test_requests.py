@@ -20,6 +20,8 @@ from bowerbird.data.samples.transforms import Custom, FillNull, Log1p
 from bowerbird.lake import Lake, Table, bucket
 from tests.data.world import SPECS, commit, home_in, small_shop, the_set, times
 
+pytestmark = pytest.mark.slow
+
 HERE = "tests.data.test_requests"
 
 
@@ -142,6 +144,7 @@ def habits(folder: Path) -> Home:
     return home
 
 
+@pytest.mark.slow
 def test_interleaving_and_shuffling_are_what_the_meter_says_they_are(tmp_path: Path) -> None:
     from bowerbird.data.samples.specs import TrainingSet
 

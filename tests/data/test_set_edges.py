@@ -186,6 +186,7 @@ def test_rows_that_a_function_made_are_rows(home: Home) -> None:
     assert sorted((row["user"], row["label"]) for row in found) == [(1, 0.0), (2, 1.0)]
 
 
+@pytest.mark.slow
 def test_another_seed_is_another_order_and_the_same_one_the_same(tmp_path: Path) -> None:
     home = small_shop(str(tmp_path))
     from tests.data.world import SPECS

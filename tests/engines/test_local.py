@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import pytest
+
 from bowerbird.core.engine import Engine
 from bowerbird.engines.local import Isolation, LocalEngine
 from bowerbird.testing.engine_conformance import WORKERS, EngineConformance
@@ -45,5 +47,6 @@ class TestThreads(EngineConformance):
     }
 
 
+@pytest.mark.slow
 class TestProcesses(EngineConformance):
     opens = "tests.engines.test_local:open_processes"

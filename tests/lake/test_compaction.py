@@ -27,6 +27,8 @@ from tests.lake.deleting import delete_rows
 from tests.lake.test_steps import carry_out
 from tests.lake.world import home_in
 
+pytestmark = pytest.mark.slow
+
 EVENTS = Table(
     "test/events",
     schema={"id": "long", "at": "long", "word": "string"},

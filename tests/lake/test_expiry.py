@@ -21,6 +21,8 @@ from bowerbird.testing.target_conformance import Hurried
 from tests.lake.test_compaction import EVENTS, REF, append, compact, events, filled, rows_of
 from tests.lake.test_steps import carry_out
 
+pytestmark = pytest.mark.slow
+
 LATER = datetime.now(UTC) + timedelta(days=1)
 
 

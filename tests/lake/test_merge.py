@@ -44,6 +44,8 @@ from tests.lake.test_rollback import delete_a_row
 from tests.lake.test_steps import carry_out
 from tests.lake.world import home_in
 
+pytestmark = pytest.mark.slow
+
 USERS = Table(
     "test/users",
     schema={"id": "long", "part": "string", "name": "string", "score": "double"},

@@ -20,6 +20,8 @@ from tests.lake.test_compaction import EVENTS, REF, append, compact, events, fil
 from tests.lake.test_expiry import begun, named_by, spare, versions
 from tests.lake.test_steps import carry_out
 
+pytestmark = pytest.mark.slow
+
 NOW = datetime.now(UTC)
 LATER = NOW + timedelta(days=1)
 

@@ -70,6 +70,7 @@ def test_every_partition_of_the_rows_is_staged_in_a_few_commits(tmp_path: Path) 
     assert shop.plan().empty
 
 
+@pytest.mark.slow
 def test_a_new_day_costs_a_day(tmp_path: Path) -> None:
     shop = stocked(tmp_path, DAYS)
     apply(shop)
@@ -197,6 +198,7 @@ READS_THE_FUTURE = """    sql='''
 """
 
 
+@pytest.mark.slow
 def test_a_group_that_reads_the_future_is_not_staged(tmp_path: Path) -> None:
     line = next(line for line in SPECS.splitlines(keepends=True) if "columns={" in line)
     shop = stocked(tmp_path, DAYS, SPECS.replace(line, READS_THE_FUTURE))
