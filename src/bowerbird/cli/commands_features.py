@@ -39,7 +39,8 @@ def list_(json: Json = False) -> None:
         specs = {ref: declared.spec for ref, declared in workspace.specs.items()}
         found = workspace.look()
         runs = workspace.ledger.open_runs()
-        shown = views.standing(specs, found.wants, workspace.plan(), found.present, runs)
+        made = workspace.plan(found=found)
+        shown = views.standing(specs, found.wants, made, found.present, runs)
         screen.show(shown, screen_features.standing, json=json)
 
 

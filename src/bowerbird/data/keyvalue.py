@@ -8,6 +8,7 @@ opened, for LMDB would end the process where it reads what it cannot.
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -40,6 +41,22 @@ def room_for(entries: Iterable[tuple[int, int]]) -> int:
     return (1 << 20) + sum(
         min(PAGE * (2 + size // (PAGE // 4)), 4 * (key + size + 64)) for key, size in entries
     )
+
+
+def write_contents(path: Path, contents: msgspec.Struct) -> None:
+    """Write what names a folder's files, as JSON, so that it is there whole or not at all.
+
+    Raises `StorageError` for a disk that is full.
+    """
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        with partial.open("wb") as file:
+            file.write(msgspec.json.format(msgspec.json.encode(contents)) + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        raise StorageError(f"cannot write: {error}", where=str(path)) from error
 
 
 def write_file(path: Path, entries: Iterable[tuple[bytes, bytes]], room: int) -> KeyValueFile:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -86,23 +87,32 @@ def span(cell: str, by: Mapping[str, Transform], column: str) -> tuple[int, int]
     """The time `[start, end)` of `column` (microseconds) that a cell spans; None: any."""
     has = fields_of(cell) or {}
     for field, transform in by.items():
-        form = _TIMED.get(type(transform))
-        if form and transform.column == column and field in has and has[field] != "null":
-            start = datetime.strptime(has[field], form).replace(tzinfo=UTC)
-            return _micros(start), _micros(_next(transform, start))
+        timed = type(transform) in _TIMED
+        if timed and transform.column == column and field in has and has[field] != "null":
+            return _spanned(type(transform), has[field])
     return None
 
 
-def _next(transform: Transform, start: datetime) -> datetime:
-    if isinstance(transform, Year):
-        return start.replace(year=start.year + 1)
-    if isinstance(transform, Month):
-        return (start + timedelta(days=32)).replace(day=1)
-    return start + (timedelta(days=1) if isinstance(transform, Day) else timedelta(hours=1))
+@lru_cache(maxsize=65536)  # a plan asks for each cell of a target as often as another has cells
+def _spanned(kind: type[Transform], text: str) -> tuple[int, int]:
+    start = datetime.strptime(text, _TIMED[kind]).replace(tzinfo=UTC)
+    if kind is Year:
+        end = start.replace(year=start.year + 1)
+    elif kind is Month:
+        end = (start + timedelta(days=32)).replace(day=1)
+    else:
+        end = start + (timedelta(days=1) if kind is Day else timedelta(hours=1))
+    return micros(start), micros(end)
 
 
-def _micros(moment: datetime) -> int:
+def micros(moment: datetime) -> int:
+    """Microseconds since 1970, exactly."""
     return (moment - EPOCH) // timedelta(microseconds=1)
+
+
+def joined(one: str, other: str) -> str:
+    """The data version of two parts of a target together."""
+    return ",".join(sorted({*one.split(","), *other.split(",")} - {""}))
 
 
 def shared(one: Mapping[str, Transform], other: Mapping[str, Transform]) -> tuple[str, ...]:

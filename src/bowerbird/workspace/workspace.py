@@ -131,9 +131,16 @@ class Workspace:
         present |= self.survey([want for want in cells if want.target not in present], {})
         return Look([*wants, *cells], present, made)
 
-    def plan(self, allowed: Allowed = Allowed()) -> Plan:  # noqa: B008 - frozen
-        """The plan that makes what is there into what the specs want. Changes nothing."""
-        wants, present, made = self.look()
+    def plan(
+        self,
+        allowed: Allowed = Allowed(),  # noqa: B008 - frozen
+        found: Look | None = None,
+    ) -> Plan:
+        """The plan that makes what is there into what the specs want. Changes nothing.
+
+        found: what was looked at already.
+        """
+        wants, present, made = found or self.look()
         wanted = {want.target for want in wants}
         for ref in sorted(allowed.replace_outside | allowed.release_held | allowed.drop):
             _known(ref, wanted | made.keys())

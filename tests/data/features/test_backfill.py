@@ -97,6 +97,21 @@ def test_late_events_restate_the_days_that_can_see_them_and_no_other(tmp_path: P
 
 
 @pytest.mark.slow
+def test_groups_of_one_source_each_see_their_own_time_of_it(tmp_path: Path) -> None:
+    two = SPECS.replace("features=(spend,)", "features=(spend, lately)").replace(
+        "staged = ",
+        'lately = FeatureGroup("shop/lately", source=events, key=("user",),\n'
+        '                      columns={"n": Count(over="1d")})\nstaged = ',
+    )
+    shop = stocked(tmp_path, DAYS, two)
+    apply(shop)
+    put(shop, SOURCES[0], events([22], each=30, seed=9))
+    assert cells(shop.plan()) == [day(number) for number in range(22, 30)]
+    apply(shop)
+    assert right(shop)
+
+
+@pytest.mark.slow
 def test_a_definition_that_changes_makes_every_cell_stale_and_says_which_field(
     tmp_path: Path,
 ) -> None:

@@ -20,7 +20,7 @@ from bowerbird.core.specs import Spec, of_kind
 from bowerbird.core.steps import Home, StepKind, TargetKind, Work
 from bowerbird.core.targets import Change, Read, fields_of
 from bowerbird.data.features.alignment import moments, reach
-from bowerbird.data.features.columns import duration, window_of
+from bowerbird.data.features.columns import duration, longest_window
 from bowerbird.data.features.compute import output_schema, prepared
 from bowerbird.data.features.events import microseconds
 from bowerbird.data.features.leakage import audit
@@ -61,6 +61,7 @@ def cells(
         return (msgspec.structs.replace(whole, data=dict.fromkeys(lacking, "")),)
     lake = Lake(home)
     by = parts.split_of(lake, spec.rows)
+    splits = {group.source: parts.split_of(lake, group.source) for group in groups}
     seconds = _seconds_a_row(lake, str(spec.ref))
     found = []
     for cell, size in parts.sizes(lake, spec.rows, rows.version).items():
@@ -69,7 +70,9 @@ def cells(
             continue
         data = {spec.rows: parts.data_of(rows, by, fields_of(cell) or {})}
         for group in groups:
-            data |= _data_of_group(lake, spec, group, cell, by, span, present)
+            seen = _data_of_group(spec, group, cell, by, splits[group.source], span, present)
+            # Groups of one source see different times of it, and the rows may be a source too.
+            data |= {ref: parts.joined(data.get(ref, ""), one) for ref, one in seen.items()}
         cost = Cost(rows=size.rows, seconds=seconds and round(seconds * size.rows, 3))
         found.append(msgspec.structs.replace(whole, cell=cell, data=data, cost=cost))
     return tuple(found)
@@ -91,7 +94,15 @@ def groups_of(spec: Backfill, specs: Mapping[str, Spec]) -> list[FeatureGroup]:
 
 def _want(spec: Backfill, groups: Sequence[FeatureGroup], reads: tuple[str, ...]) -> Want:
     # Which partitions are staged says nothing of what is in them.
-    settled = msgspec.structs.replace(spec, since="", until="", audit=20, cells_a_commit=64)
+    settled = Backfill(
+        spec.name,
+        rows=spec.rows,
+        id=spec.id,
+        features=spec.features,
+        at=spec.at,
+        keys=spec.keys,
+        alignment=spec.alignment,
+    )
     calls = [call for group in groups for call in calls_of(group)]
     whole = want(settled, "features.stage", reads=reads, uses=groups, calls=calls)
     return msgspec.structs.replace(whole, spec=codec.encode(spec), together=spec.cells_a_commit)
@@ -111,16 +122,15 @@ def _within(spec: Backfill, span: tuple[int, int] | None) -> bool:
 
 
 def _data_of_group(
-    lake: Lake,
     spec: Backfill,
     group: FeatureGroup,
     cell: str,
     by: Mapping[str, Transform],
+    split: Mapping[str, Transform],
     span: tuple[int, int] | None,
     present: Mapping[str, Read],
 ) -> dict[str, str]:
     """The data versions of what a cell's rows can see of a group's source, and of its lookup."""
-    split = parts.split_of(lake, group.source)
     fields = _alike(spec, group, cell, by, split)
     between = _visible(spec, group, span)
     source = present[group.source]
@@ -157,9 +167,8 @@ def _visible(
     if not group.columns or group.known_at:
         # How far SQL looks back is not known; a row that came late lies in an older partition.
         return None, span[1]
-    windows = [window_of(column) for column in group.columns.values()]
-    longest = None if None in windows else max(duration(w) for w in windows if w)
-    return None if longest is None else span[0] - back - longest, span[1]
+    longest = longest_window(group.columns.values())
+    return None if longest is None else span[0] - back - duration(longest), span[1]
 
 
 def _seconds_a_row(lake: Lake, ref: str) -> float | None:

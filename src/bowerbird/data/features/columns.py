@@ -13,7 +13,7 @@ nothing is 0, a list of nothing is empty.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from bowerbird.core.specs import Operator
@@ -186,6 +186,12 @@ def window_of(column: Column) -> str | None:
             return None
         longest = over if longest is None else max(longest, over, key=duration)
     return longest
+
+
+def longest_window(columns: Iterable[Column]) -> str | None:
+    """The longest window of several columns; None: one sees every event, or there is no column."""
+    windows = [window_of(column) for column in columns]
+    return None if None in windows else max((w for w in windows if w), key=duration, default=None)
 
 
 def problem_of(column: Column) -> str:

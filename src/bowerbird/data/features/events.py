@@ -74,8 +74,6 @@ def events_of(
     known_at: the column that says when a row could be read; a row counts from the later of the two
       moments on, and ages from there (docs/decisions/0015).
     """
-    import pyarrow.compute as pc
-
     fields = sorted({name for column in columns.values() for name in fields_of(column)})
     lacking = [name for name in (*key, at, *fields) if name not in rows.column_names]
     if lacking:
@@ -83,13 +81,7 @@ def events_of(
             f"the events have no column {lacking[0]!r}",
             expected=f"one of: {', '.join(rows.column_names)}",
         )
-    needed = [*key, at, *([known_at] if known_at else [])]
-    for name in needed:
-        if rows[name].null_count:
-            rows = rows.filter(pc.is_valid(rows[name]))
-    moments = microseconds(rows[at])
-    if known_at:
-        moments = np.maximum(moments, microseconds(rows[known_at]))
+    rows, moments = counted_from(rows, key, at, known_at)
     coded = [_coded(rows[name]) for name in key]
     numbers: dict[str, Numbers] = {}
     valid: dict[str, Mask] = {}
@@ -108,6 +100,19 @@ def events_of(
         types={name: rows.schema.field(name).type for name in fields},
         texts=texts,
     )
+
+
+def counted_from(
+    rows: pa.Table, key: Sequence[str], at: str, known_at: str = ""
+) -> tuple[pa.Table, Ints]:
+    """The rows that are somebody's, and the moment (microseconds) from which each counts."""
+    import pyarrow.compute as pc
+
+    for name in (*key, at, *([known_at] if known_at else [])):
+        if rows[name].null_count:
+            rows = rows.filter(pc.is_valid(rows[name]))
+    moments = microseconds(rows[at])
+    return rows, np.maximum(moments, microseconds(rows[known_at])) if known_at else moments
 
 
 def values(

@@ -9,12 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from bowerbird.core.inside import tell
-from bowerbird.data.features.columns import Count, duration, window_of
-from bowerbird.data.features.compute import compute, source_columns, with_lookup
-from bowerbird.data.features.events import events_of, microseconds, values
+from bowerbird.data.features.columns import Count, duration, longest_window
+from bowerbird.data.features.compute import compute
+from bowerbird.data.features.events import counted_from, events_of, values
+from bowerbird.data.features.sources import events_between
 from bowerbird.data.features.specs import FeatureGroup
 from bowerbird.data.making import Job, makes_table
-from bowerbird.lake import Table
+from bowerbird.lake import Lake, Table
 from bowerbird.lake.schema import declared_type
 
 if TYPE_CHECKING:
@@ -30,7 +31,8 @@ def fill(job: Job) -> tuple[Table, pa.Table]:
     import pyarrow as pa
 
     spec = job.spec(FeatureGroup)
-    rows = events_read(job, spec)
+    versions = {ref: job.inputs[ref].version for ref in spec.refs().values()}
+    rows = events_between(Lake(job.home), spec, versions, None, (None, None))
     keys, first, at = _keys(spec, rows)
     moments = _moments(at, duration(spec.every))
     which, when = np.nonzero(first[:, None] < moments[None, :])
@@ -50,10 +52,9 @@ def _seen_lately(spec: FeatureGroup, rows: pa.Table, asked: pa.Table) -> pa.Tabl
     """Without the keys of which no column sees an event: where all have windows, these are many."""
     import pyarrow.compute as pc
 
-    windows = [window_of(column) for column in spec.columns.values()]
-    if not windows or None in windows:
+    longest = longest_window(spec.columns.values())
+    if longest is None:
         return asked
-    longest = max((over for over in windows if over), key=duration)
     seen = {"n": Count(over=longest)}
     counts = values(seen, events_of(rows, spec.key, spec.at, seen, spec.known_at), asked)
     return asked.filter(pc.greater(counts["n"], 0))
@@ -70,29 +71,11 @@ def layout(spec: FeatureGroup, schema: pa.Schema) -> Table:
     )
 
 
-def events_read(job: Job, spec: FeatureGroup) -> pa.Table:
-    """The source's rows as a job pinned them, with the attributes that the key names."""
-    wanted = source_columns(spec)
-    rows = job.table(spec.source)
-    if wanted is not None:
-        rows = rows.select([name for name in wanted if name in rows.column_names])
-    lacking = [name for name in spec.key if name not in rows.column_names]
-    if not lacking or not spec.lookup:
-        return rows
-    attributes = job.table(spec.lookup, columns=[spec.lookup_by, *lacking])
-    return with_lookup(spec, rows, attributes)
-
-
 def _keys(spec: FeatureGroup, rows: pa.Table) -> tuple[pa.Table, Ints, Ints]:
-    """The distinct keys, when each was first seen, and the time of every event."""
+    """The distinct keys, when each was first seen, and the moment of every event."""
     import pyarrow as pa
-    import pyarrow.compute as pc
 
-    for name in (*spec.key, spec.at):
-        rows = rows.filter(pc.is_valid(rows[name]))
-    at = microseconds(rows[spec.at])
-    if spec.known_at:
-        at = np.maximum(at, microseconds(rows[spec.known_at]))
+    rows, at = counted_from(rows, spec.key, spec.at, spec.known_at)
     timed = rows.select(spec.key).append_column("first", pa.array(at))
     keys = timed.group_by(list(spec.key), use_threads=False).aggregate([("first", "min")])
     return keys.select(spec.key), np.asarray(keys["first_min"].to_numpy()), at

@@ -27,11 +27,11 @@ from bowerbird.core.steps import Home, StepKind, TargetKind, Work
 from bowerbird.core.targets import CellState, Read, Version
 from bowerbird.data.features import tiles
 from bowerbird.data.features.backfill import change, decoded
-from bowerbird.data.features.columns import DAY, duration
+from bowerbird.data.features.columns import DAY, duration, longest_window
 from bowerbird.data.features.compute import output_schema
 from bowerbird.data.features.keys import distinct
 from bowerbird.data.features.sources import events_between, source_schema
-from bowerbird.data.features.specs import FeatureGroup
+from bowerbird.data.features.specs import FeatureGroup, calls_of
 from bowerbird.data.features.tiles import END, Grain, Span
 from bowerbird.data.making import want
 from bowerbird.lake import (
@@ -78,8 +78,7 @@ def wants(spec: FeatureGroup, specs: Mapping[str, Spec]) -> tuple[Want, ...]:
     """A kept group that cannot be folded from tiles wants its table whole."""
     if not spec.every or grain(spec, specs) is not None:
         return ()
-    calls = (spec.function,) if spec.function else ()
-    return (want(spec, "features.fill", reads=spec.refs().values(), calls=calls),)
+    return (want(spec, "features.fill", reads=spec.refs().values(), calls=calls_of(spec)),)
 
 
 def cells(
@@ -129,8 +128,8 @@ def _tile_want(spec: FeatureGroup, fine: Grain, reads: tuple[str, ...]) -> Want:
 
 def _spans(spec: FeatureGroup, fine: Grain, first: int, last: int) -> Iterator[Span]:
     yield from tiles.spans(fine, _floor(first), _ceil(last))
-    windows = [duration(over) for over in tiles.windows_of(spec.columns) if over]
-    if None in tiles.windows_of(spec.columns) or max(windows) >= LONG:
+    longest = longest_window(spec.columns.values())
+    if longest is None or duration(longest) >= LONG:
         yield from tiles.spans(Grain.MONTH, _floor(first), last)
 
 
@@ -477,7 +476,7 @@ def keep(home: Home, job: Keeping) -> Written:
             values = tiles.roll(group.columns, values, of(one.came), gone, key)
         else:
             windows = {over: of(own) for over, own in one.windows.items()}
-            keys = distinct(windows[tiles.longest(group.columns)], key)
+            keys = distinct(windows[longest_window(group.columns.values())], key)
             found = tiles.fold(group.columns, windows.__getitem__, key, job.types, keys, one.at)
             values = pa.table([*keys.columns, *found.columns], names=[*key, *group.names])
         moment = pa.array([one.at] * values.num_rows, pa.timestamp("us", tz="UTC"))

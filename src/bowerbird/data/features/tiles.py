@@ -39,11 +39,12 @@ from bowerbird.data.features.columns import (
     Since,
     Sum,
     duration,
+    longest_window,
     walk,
 )
 from bowerbird.data.features.events import type_of
 from bowerbird.data.features.keys import places
-from bowerbird.lake.parts import EPOCH
+from bowerbird.lake.parts import EPOCH, micros
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -116,16 +117,12 @@ def cover(grain: Grain, start: int, end: int) -> list[Span]:
 
 def _month(at: int) -> int:
     moment = EPOCH + timedelta(microseconds=at)
-    return _micros(moment.replace(day=1, hour=0, minute=0, second=0, microsecond=0))
+    return micros(moment.replace(day=1, hour=0, minute=0, second=0, microsecond=0))
 
 
 def _next_month(at: int) -> int:
     moment = EPOCH + timedelta(microseconds=at)
-    return _micros((moment.replace(day=1) + timedelta(days=32)).replace(day=1))
-
-
-def _micros(moment: object) -> int:
-    return (moment - EPOCH) // timedelta(microseconds=1)  # type: ignore[operator, no-any-return] # a datetime
+    return micros((moment.replace(day=1) + timedelta(days=32)).replace(day=1))
 
 
 # -- what a tile keeps -----------------------------------------------------------------------------
@@ -194,14 +191,8 @@ def tile(
     rows: the source's; those outside the span are left out here.
     """
     import pyarrow as pa
-    import pyarrow.compute as pc
 
-    for name in (*key, at, *([known_at] if known_at else [])):
-        if rows[name].null_count:
-            rows = rows.filter(pc.is_valid(rows[name]))
-    times = events.microseconds(rows[at])
-    if known_at:
-        times = np.maximum(times, events.microseconds(rows[known_at]))
+    rows, times = events.counted_from(rows, key, at, known_at)
     inside = (times >= span.start) & (times < span.end)
     rows = rows.filter(pa.array(inside)).append_column(TIME, _moments(times[inside]))
     plain = {n: column for n, column in kept.items() if not isinstance(column, Distinct)}
@@ -354,13 +345,7 @@ def rolls(columns: Mapping[str, Column], types: Mapping[str, pa.DataType]) -> bo
     for column in columns.values():
         if not isinstance(column, (Count, Occasions, Sum)) or type_of(column, types) != pa.int64():
             return False
-    return Count(longest(columns)) in columns.values()
-
-
-def longest(columns: Mapping[str, Column]) -> str | None:
-    """The longest window; None: some column sees every event."""
-    windows = windows_of(columns)
-    return None if None in windows else max((w for w in windows if w), key=duration, default=None)
+    return Count(longest_window(columns.values())) in columns.values()
 
 
 def roll(
@@ -392,7 +377,9 @@ def roll(
     added = whole.group_by(list(key), use_threads=False).aggregate(sums)
     found = added.select([*key, *(f"{name}_sum" for name in columns)])
     found = found.rename_columns([*key, *columns])
-    count = next(n for n, column in columns.items() if column == Count(longest(columns)))
+    count = next(
+        n for n, column in columns.items() if column == Count(longest_window(columns.values()))
+    )
     return found.filter(pc.greater(found[count], 0))
 
 

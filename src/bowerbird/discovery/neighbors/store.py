@@ -15,7 +15,6 @@ with the sign flipped, so that LMDB's order is the order of the keys.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -23,8 +22,15 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 import numpy as np
 
-from bowerbird.core.errors import CorruptError, NewerWorkspaceError, StorageError, UserError
-from bowerbird.data.keyvalue import PAGE, KeyValueFile, Reader, open_file, write_file
+from bowerbird.core.errors import CorruptError, NewerWorkspaceError, UserError
+from bowerbird.data.keyvalue import (
+    PAGE,
+    KeyValueFile,
+    Reader,
+    open_file,
+    write_contents,
+    write_file,
+)
 from bowerbird.discovery.neighbors.search import Neighbors
 from bowerbird.discovery.neighbors.vectors import NOBODY
 
@@ -110,15 +116,7 @@ def write_manifest(folder: Path, shards: Sequence[Shard], *, k: int) -> Manifest
             f"shards {[shard.number for shard in written]}", expected="0, 1, 2… each once"
         )
     manifest = Manifest(_VERSION, k, written)
-    partial = folder / f"{MANIFEST}.partial"
-    try:
-        with partial.open("wb") as file:
-            file.write(msgspec.json.format(msgspec.json.encode(manifest)) + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(folder / MANIFEST)
-    except OSError as error:
-        raise StorageError(f"cannot write: {error}", where=str(folder / MANIFEST)) from error
+    write_contents(folder / MANIFEST, manifest)
     return manifest
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -18,7 +17,6 @@ from bowerbird.core.errors import (
     BowerbirdError,
     CorruptError,
     NewerWorkspaceError,
-    StorageError,
     UserError,
 )
 from bowerbird.data.features.online.rows import About, Contents, Found, Rows, contents_of, entries
@@ -28,6 +26,7 @@ from bowerbird.data.keyvalue import (
     Reader,
     open_file,
     room_for,
+    write_contents,
     write_file,
 )
 
@@ -71,15 +70,7 @@ def write_online(folder: Path, rows: pa.Table, about: About) -> Contents:
         )
     room = room_for((len(key), len(value)) for key, value in pairs)
     kept = _Kept(_VERSION, contents, write_file(folder / ROWS, pairs, room))
-    partial = folder / f"{CONTENTS}.partial"
-    try:
-        with partial.open("wb") as file:
-            file.write(msgspec.json.format(msgspec.json.encode(kept)) + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(folder / CONTENTS)
-    except OSError as error:
-        raise StorageError(f"cannot write: {error}", where=str(folder / CONTENTS)) from error
+    write_contents(folder / CONTENTS, kept)
     return contents
 
 
