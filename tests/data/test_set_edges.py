@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,9 @@ from bowerbird.core.steps import Home
 from bowerbird.data.features.columns import Count
 from bowerbird.data.features.specs import FeatureGroup
 from bowerbird.data.samples import Position, batches, plan_set
-from bowerbird.data.samples.arrays import NULL, joint_codes
+from bowerbird.data.samples.arrays import NULL, joint_codes, ranges_of, taken
 from bowerbird.data.samples.labels import Reward
-from bowerbird.data.samples.sides import Earlier, only, open_group, picked, runs
+from bowerbird.data.samples.sides import Earlier, only, open_group
 from bowerbird.data.samples.specs import Beside, Examples, SequenceOf, TrainingSet
 from bowerbird.lake import Lake, Table, bucket
 from tests.data.world import HOUR, commit, home_in, small_shop, the_set, times
@@ -82,19 +83,38 @@ def test_sequences_have_64_bit_offsets_and_never_overflow() -> None:
     assert found["x"].to_pylist() == [[2, 3], [1, 2]]
 
 
-@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=9))
-def test_runs_are_copied_as_rows_are_picked(places: list[tuple[int, int]]) -> None:
-    rows = pa.table(
-        {
-            "n": pa.array([1, None, 3, 4, 5, 6, 7, 8, 9], pa.int8()),
-            "w": pa.array([str(n) if n % 3 else None for n in range(9)]),
-            "code": pa.array([bytes([n, n]) for n in range(9)], pa.binary(2)),
-        }
-    )
-    start = np.array([min(pair) for pair in places])
-    end = np.array([max(pair) for pair in places])
-    one, two = runs(rows, start, end), picked(rows, start, end)
-    assert {n: a.to_pylist() for n, a in one.items()} == {n: a.to_pylist() for n, a in two.items()}
+VALUES = (
+    pa.array([1, None, 3, 4, 5, 6, 7, 8, 9], pa.int8()),
+    pa.array([str(n) if n % 3 else None for n in range(9)]),
+    pa.array([bytes([n, n]) for n in range(9)], pa.binary(2)),
+    pa.array([n % 2 == 0 for n in range(9)]),
+    pa.array([[n] * n for n in range(9)]),
+    pa.array([{"a": n} for n in range(9)]),
+    pa.array(["a", "b", "a", None, "c", "b", "a", "a", "c"]).dictionary_encode(),
+)
+
+
+@given(
+    values=st.sampled_from(VALUES),
+    cut=st.integers(0, 3),
+    pairs=st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), max_size=9),
+    places=st.lists(st.integers(0, 8), max_size=12),
+    long=st.sampled_from([0, 10**9]),
+)
+def test_long_ranges_and_short_ones_are_the_same_values(
+    values: pa.Array, cut: int, pairs: list[tuple[int, int]], places: list[int], long: int
+) -> None:
+    values = values.slice(cut)
+    start = np.array([min(pair) for pair in pairs], dtype=np.int64)
+    end = np.array([max(pair) for pair in pairs], dtype=np.int64)
+    lists = [values[a:b].to_pylist() for a, b in zip(start.tolist(), end.tolist(), strict=True)]
+    found = ranges_of(values, start, end, long)
+    assert found.type == values.type
+    assert found.to_pylist() == list(itertools.chain(*lists))
+    for kind in (pa.large_list(values.type), pa.list_(values.type)):
+        many = pa.array(lists, kind).slice(min(cut, len(lists)))
+        some = np.array([place % len(many) for place in places if len(many)], dtype=np.int64)
+        assert taken(many, some, long).equals(many.take(pa.array(some)))
 
 
 def test_rows_without_any_table_beside_them_are_a_set(home: Home) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from bowerbird.core.errors import CorruptError
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from pyiceberg.schema import Schema
     from pyiceberg.table import FileScanTask
     from pyiceberg.table.metadata import TableMetadata
+    from pyiceberg.types import NestedField
 
     from bowerbird.lake.read import Planned
 
@@ -190,19 +192,27 @@ def block_rows(metadata: Any) -> int:
 
 def _same_columns(wanted: Schema, file: pa.Schema) -> bool:
     """Whether the file's columns are the wanted ones, by name, id and type, all the way down."""
-    from pyiceberg.exceptions import ResolveError
-    from pyiceberg.io.pyarrow import pyarrow_to_schema
-
-    try:
-        has = {field.name: field for field in pyarrow_to_schema(file).fields}
-    except (ValueError, TypeError, ResolveError):
-        return False
-    return all(
+    has = _columns(file.serialize().to_pybytes())
+    return has is not None and all(
         field.name in has
         and has[field.name].field_id == field.field_id
         and has[field.name].field_type == field.field_type
         for field in wanted.fields
     )
+
+
+@lru_cache(256)  # the files of a table have few schemas, and each takes milliseconds
+def _columns(serialized: bytes) -> dict[str, NestedField] | None:
+    """The columns of a file by name; None where Iceberg has no such type, or one has no id."""
+    import pyarrow as pa
+    from pyiceberg.exceptions import ResolveError
+    from pyiceberg.io.pyarrow import pyarrow_to_schema
+
+    try:
+        schema = pyarrow_to_schema(pa.ipc.read_schema(pa.py_buffer(serialized)))
+    except (ValueError, TypeError, ResolveError):
+        return None
+    return {field.name: field for field in schema.fields}
 
 
 def in_order(

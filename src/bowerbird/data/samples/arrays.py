@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from bowerbird.data.features.timeline import ranges
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -35,6 +37,37 @@ def one_batch(rows: pa.Table) -> pa.RecordBatch:
     import pyarrow as pa
 
     return pa.RecordBatch.from_arrays([one_piece(one) for one in rows.columns], schema=rows.schema)
+
+
+LONG = 96
+"""From this mean length on, ranges of values are copied as they lie, not a value at a time."""
+
+
+def ranges_of(array: pa.Array, start: Ints, end: Ints, long: int = LONG) -> pa.Array:
+    """The values of many ranges ``start[i]:end[i]`` of an array, one range after another."""
+    import pyarrow as pa
+
+    lengths = end - start
+    if lengths.sum() >= long * len(lengths):
+        return pa.LargeListViewArray.from_arrays(
+            pa.array(start), pa.array(lengths), array
+        ).flatten()
+    return array.take(pa.array(ranges(start, end)[0]))
+
+
+def taken(array: pa.Array, places: Ints, long: int = LONG) -> pa.Array:
+    """`take` of an array, which of long lists copies each as it lies (`take` copies by value)."""
+    import pyarrow as pa
+
+    large = pa.types.is_large_list(array.type)
+    if array.null_count or not (large or pa.types.is_list(array.type)):
+        return array.take(pa.array(places))
+    bounds = np.asarray(array.offsets.to_numpy(), dtype=np.int64)
+    start, end = bounds[places], bounds[places + 1]
+    offsets = np.concatenate([[0], np.cumsum(end - start)])
+    values = ranges_of(array.values, start, end, long)
+    kind, width = (pa.LargeListArray, pa.int64()) if large else (pa.ListArray, pa.int32())
+    return kind.from_arrays(pa.array(offsets, width), values, type=array.type)
 
 
 def microseconds(column: Any) -> Ints:

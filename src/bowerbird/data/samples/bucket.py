@@ -16,7 +16,14 @@ import numpy.typing as npt
 from bowerbird.core.errors import UserError
 from bowerbird.data.features.specs import FeatureGroup
 from bowerbird.data.samples import sides as beside
-from bowerbird.data.samples.arrays import joint_codes, microseconds, numbers, one_batch, one_piece
+from bowerbird.data.samples.arrays import (
+    joint_codes,
+    microseconds,
+    numbers,
+    one_batch,
+    one_piece,
+    taken,
+)
 from bowerbird.data.samples.labels import labelled
 from bowerbird.data.samples.planning import WEIGHT
 from bowerbird.data.samples.request_batch import RequestBatch
@@ -304,8 +311,7 @@ def _kept(
     plan: SetPlan, table: pa.Table, index: Ints, user: set[str], *, inside: bool
 ) -> dict[str, pa.Array]:
     names = [name for name in plan.keeps if (name in user) == inside]
-    taken = table.select(names).take(_index(index))
-    return {name: one_piece(taken.column(name)) for name in names}
+    return {name: taken(one_piece(table.column(name)), index) for name in names}
 
 
 def open_bucket(

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from bowerbird.data.samples.arrays import taken
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -70,8 +72,8 @@ class RequestBatch:
         import pyarrow as pa
 
         same = self.requests == len(self) and bool((self.of == np.arange(len(self))).all())
-        wide = self.user if same else self.user.take(pa.array(self.of))
-        sides = {**dict(zip(wide.schema.names, wide.columns, strict=True))}
+        wide = self.user.columns if same else [taken(one, self.of) for one in self.user.columns]
+        sides = dict(zip(self.user.schema.names, wide, strict=True))
         sides |= dict(zip(self.rows.schema.names, self.rows.columns, strict=True))
         return pa.RecordBatch.from_arrays([sides[name] for name in self.names], list(self.names))
 

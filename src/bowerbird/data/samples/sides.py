@@ -15,8 +15,7 @@ import numpy.typing as npt
 
 from bowerbird.core.errors import UserError
 from bowerbird.data.features.compute import prepared
-from bowerbird.data.features.timeline import ranges
-from bowerbird.data.samples.arrays import NULL, joint_codes, microseconds, one_piece
+from bowerbird.data.samples.arrays import NULL, joint_codes, microseconds, one_piece, ranges_of
 from bowerbird.data.samples.leakage import refuse_leaks
 from bowerbird.data.samples.sequences import actions
 from bowerbird.data.samples.specs import batch_name
@@ -89,35 +88,13 @@ class Earlier:
         import pyarrow as pa
 
         start, end = self.start[askers], self.end[askers]
-        ends = np.cumsum(end - start)
-        long = len(ends) > 0 and ends[-1] >= LONG * len(ends)
-        taken = runs(self.rows, start, end) if long else picked(self.rows, start, end)
-        offsets = pa.array(np.concatenate([[0], ends]).astype(np.int64))
+        offsets = pa.array(np.concatenate([[0], np.cumsum(end - start)]))
         return {
-            name: pa.LargeListArray.from_arrays(offsets, values) for name, values in taken.items()
+            name: pa.LargeListArray.from_arrays(
+                offsets, ranges_of(one_piece(self.rows.column(name)), start, end)
+            )
+            for name in self.rows.column_names
         }
-
-
-LONG = 32
-"""From this mean length on, sequences are copied a run at a time, and not a value at a time."""
-
-
-def runs(rows: pa.Table, start: Ints, end: Ints) -> dict[str, pa.Array]:
-    """The rows of many ranges, one range after another, each copied as it lies."""
-    import pyarrow as pa
-
-    found = {}
-    places = list(zip(start.tolist(), (end - start).tolist(), strict=True))
-    for name in rows.column_names:
-        array = one_piece(rows.column(name))
-        found[name] = pa.concat_arrays([array.slice(at, length) for at, length in places])
-    return found
-
-
-def picked(rows: pa.Table, start: Ints, end: Ints) -> dict[str, pa.Array]:
-    """The same, a row at a time: quicker where ranges are short."""
-    flat, _ = ranges(start, end)
-    return _taken(rows, flat)
 
 
 def _taken(rows: pa.Table, places: Ints) -> dict[str, pa.Array]:
@@ -255,7 +232,8 @@ def earlier(
     """
     rows = _of_kind(rows, side.where)
     rows = rows.filter(one_piece(rows.column(side.at)).is_valid())
-    mine, known = joint_codes([asked, [rows.column(column) for column in key]])
+    # Numbered as they first lie there: a log that lies by key and time is not moved.
+    known, mine = joint_codes([[rows.column(column) for column in key], asked])
     kept = np.flatnonzero(known != NULL)
     log = actions(known[kept], np.zeros(len(kept)), microseconds(rows.column(side.at))[kept])
     start, end = log.before(np.where(mine == NULL, known.max(initial=0) + 1, mine), at)

@@ -26,7 +26,7 @@ import numpy.typing as npt
 from bowerbird.core.errors import SpecError, UserError
 from bowerbird.core.functions import load
 from bowerbird.core.specs import Operator
-from bowerbird.data.samples.arrays import one_piece
+from bowerbird.data.samples.arrays import one_piece, taken
 from bowerbird.data.samples.sampling import mixed_bits
 
 if TYPE_CHECKING:
@@ -220,7 +220,6 @@ def apply_apart(
     A column is transformed where it lies, so a user's once a request. A function that reads columns
     of both sides gets, and makes, a value a row.
     """
-    import pyarrow as pa
 
     once = dict(zip(user.schema.names, user.columns, strict=True))
     each = dict(zip(rows.schema.names, rows.columns, strict=True))
@@ -234,7 +233,7 @@ def apply_apart(
         if all(column in once for column in run.reads):
             once |= _custom(place, run, once, user.num_rows)
             continue
-        wide = {c: once[c].take(pa.array(of)) if c in once else each[c] for c in run.reads}
+        wide = {c: taken(once[c], of) if c in once else each[c] for c in run.reads}
         made = _custom(place, run, wide, rows.num_rows)
         once = {column: array for column, array in once.items() if column not in made}
         each |= made
