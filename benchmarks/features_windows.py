@@ -5,9 +5,9 @@
 A year of events lies by day. Ours reads the new day's events, writes their tile, makes the values
 of every key and writes them: two commits. Counts and sums of whole numbers are rolled on from the
 day before; with greatest values among them, the tiles of each window are folded. DuckDB computes
-the same values from the year's files and writes them as Parquet. Feast (another environment's, see
-`benchmarks.features_join`) retrieves the same frame of values that somebody else has computed. Each
-in a process of its own.
+the same values from the year's files and writes them as Parquet. Then the frame of these values is
+retrieved, as of the moment and by key, through a training set and by Feast (another environment's,
+see `benchmarks.features_join`), which computes none. Each in a process of its own.
 """
 
 from __future__ import annotations
@@ -30,7 +30,10 @@ from bowerbird.data.features import keeping
 from bowerbird.data.features.columns import DAY, Column, Count, Max, Sum
 from bowerbird.data.features.sources import source_schema
 from bowerbird.data.features.specs import FeatureGroup
-from bowerbird.data.features.tiles import Grain, Span, spans
+from bowerbird.data.features.tiles import Grain, Span, grains_of, spans
+from bowerbird.data.samples.batches import batches
+from bowerbird.data.samples.planning import plan_set
+from bowerbird.data.samples.specs import Beside, TrainingSet
 from bowerbird.lake import Lake, Table, TableLog, Written, day, read, write
 from bowerbird.lake.read import plan
 
@@ -52,6 +55,7 @@ def group(name: str, columns: dict[str, Column]) -> FeatureGroup:
     return FeatureGroup(f"bench/{name}", source=source, key=key, columns=columns, every="1d")
 
 
+ASKED = Table("bench/asked", schema={"user_id": "long", "at": "timestamptz"})
 COUNTS, GREATEST = group("counts", ROLLED), group("greatest", FOLDED)
 NEW = Span(Grain.DAY, (DAYS - 1) * DAY, DAYS * DAY)
 
@@ -80,16 +84,23 @@ def prepare(folder: str, events: int, keys: int) -> None:
     log = TableLog(lake, EVENTS.ref)
     written = write(lake, EVENTS, batches(), log.files(Token("r/events"), "a1"))
     commit(lake, str(EVENTS.ref), "r/events", written)
-    wanted = (*spans(Grain.DAY, 0, (DAYS - 1) * DAY), *spans(Grain.MONTH, 0, (DAYS - 1) * DAY))
+    grains = grains_of(FOLDED, "1d")
+    wanted = tuple(span for grain in grains for span in spans(grain, 0, (DAYS - 1) * DAY))
     for one in (COUNTS, GREATEST):
         tiles = keeping.tiles_ref(one)
         commit(lake, tiles, "r/tiles", keeping.tile(lake.home, tiling(lake, one, wanted)))
+    asked = pa.table(
+        {"user_id": np.arange(keys), "at": pa.array([NEW.end] * keys, pa.timestamp("us", "UTC"))}
+    )
+    log = TableLog(lake, ASKED.ref)
+    written = write(lake, ASKED, asked, log.files(Token("r/asked"), "a1"))
+    commit(lake, str(ASKED.ref), "r/asked", written)
     # The values of the day before, from which the new day's are rolled on.
     commit(lake, str(COUNTS.ref), "r/values", valued(lake, COUNTS, NEW.start))
 
 
 def tiling(lake: Lake, one: FeatureGroup, wanted: tuple[Span, ...]) -> keeping.Tiling:
-    layout = keeping.tile_layout(lake, one, Grain.DAY)
+    layout = keeping.tile_layout(lake, one)
     folder = TableLog(lake, keeping.tiles_ref(one)).files(Token(f"t/{len(wanted)}"), "a1")
     return keeping.Tiling(one, {one.source: None}, wanted, layout, folder)
 
@@ -120,6 +131,16 @@ def rolled(folder: str) -> tuple[int, float]:
 
 def folded(folder: str) -> tuple[int, float]:
     return daily(folder, GREATEST, rolls=False)
+
+
+def retrieved(folder: str) -> tuple[int, float]:
+    """The new day's values beside those who ask, once the day is there."""
+    beside = Beside(str(COUNTS.ref))
+    asking = TrainingSet("bench/frame", rows=str(ASKED.ref), entity="user_id", features=(beside,))
+    plan = plan_set(Lake(home(folder)), asking, {str(COUNTS.ref): COUNTS})
+    rows = pa.Table.from_batches(list(batches(home(folder), plan, batch_size=1 << 20)))
+    names = {f"counts__{name}": column for name, column in ROLLED.items()}
+    return rows.num_rows, summed(rows, names)
 
 
 def summed(rows: pa.Table, columns: dict[str, Column]) -> float:
@@ -164,12 +185,20 @@ def anew_folded(folder: str) -> tuple[int, float]:
     return anew(folder, FOLDED)
 
 
-OURS = (*LAKE, "bowerbird.data.features.keeping")
+MODULE, FEAST = "benchmarks.features_windows", "feast, retrieval"
+RETRIEVED = "the frame of the new day, retrieved"
+REPORTS = {
+    "greatest values too": ("ours, folded", "duckdb, all anew, greatest"),
+    "counts and sums": ("duckdb, all anew", "ours, rolled on"),
+    RETRIEVED: ("ours, retrieval", FEAST),
+}
+OURS = (*LAKE, "bowerbird.data.features.keeping", "bowerbird.data.samples.batches")
 CONTENDERS: dict[str, tuple[_apart.Contender, tuple[str, ...]]] = {
     "ours, rolled on": (rolled, OURS),
     "duckdb, all anew": (anew_rolled, (*LAKE, "duckdb")),
     "ours, folded": (folded, OURS),
     "duckdb, all anew, greatest": (anew_folded, (*LAKE, "duckdb")),
+    "ours, retrieval": (retrieved, OURS),
 }
 
 
@@ -193,26 +222,22 @@ def main() -> None:
         rounds = []
         for _ in range(asked.rounds):
             one = {}
-            for name in CONTENDERS:
-                one[name] = _apart.run("benchmarks.features_windows", name, folder)
-                if name == "ours, rolled on" and (feast := retrieval(folder)) is not None:
-                    one["feast, retrieval alone"] = feast
-                forget(folder)
-            rounds.append(one)
+            for title, names in REPORTS.items():
+                for name in names:
+                    if title != RETRIEVED:
+                        forget(folder)
+                    one[name] = feast(folder) if name == FEAST else _apart.run(MODULE, name, folder)
+            rounds.append({name: told for name, told in one.items() if told})
         found = _apart.best(rounds)
-        title = f"a new day of {asked.events:,.0f} events a year, {asked.keys:,.0f} keys"
-        greatest = ("ours, folded", "duckdb, all anew, greatest")
-        for told, chosen in (
-            ("counts and sums", [name for name in found if name not in greatest]),
-            ("greatest values too", [name for name in found if name in greatest]),
-        ):
-            _apart.report(f"{title}: {told}", {name: found[name] for name in chosen}, "ours")
+        print(f"a new day of {asked.events:,.0f} events a year, {asked.keys:,.0f} keys")
+        for title, names in REPORTS.items():
+            _apart.report(title, {name: found[name] for name in names if name in found}, "ours")
         if not _feast.python():
             print("Feast was left out: BOWERBIRD_FEAST_PYTHON names no Python that has it")
 
 
-def retrieval(folder: str) -> dict[str, object] | None:
-    """Feast: the frame of values, as of the moment, from what ours has just written."""
+def feast(folder: str) -> dict[str, object] | None:
+    """The frame of values, as of the moment, from what ours has just written."""
     lake = Lake(home(folder))
     cell = keeping.moment_cell(COUNTS, NEW.end)
     found = plan(lake, str(COUNTS.ref), cells=[cell])

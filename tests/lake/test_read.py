@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from bowerbird.core.errors import CorruptError, RefError, UserError
-from bowerbird.core.targets import Change
-from bowerbird.lake import Lake, duckdb, read, read_batches, views, write
+from bowerbird.core.targets import WHOLE, Change
+from bowerbird.lake import Lake, duckdb, read, read_batches, snapshots, views, write
 from bowerbird.testing.target_conformance import ONE, OTHER, A, B
 from tests.lake.test_rollback import delete_a_row, two_versions
 from tests.lake.test_write import SALES, commit, sales
@@ -140,3 +142,24 @@ def test_a_view_tells_what_is_there(world: TableWorld) -> None:
     assert [one.version for one in views.versions(world.lake, PARTS.ref).versions] == [
         one.version for one in shown.versions
     ]
+
+
+fields = st.dictionaries(st.sampled_from("abc"), st.sampled_from("01"), max_size=3)
+
+
+def cell_of(has: dict[str, str]) -> str:
+    return "/".join(f"{field}={value}" for field, value in has.items()) or WHOLE
+
+
+@given(st.lists(fields, max_size=5), fields)
+def test_a_partition_is_looked_up_as_if_each_cell_were_compared(
+    cells: list[dict[str, str]], has: dict[str, str]
+) -> None:
+    lies = any(all(has.get(f) == v for f, v in one.items()) for one in cells)
+    may = any(all(has.get(f, v) == v for f, v in one.items()) for one in cells)
+    inside = snapshots.Cells([*map(cell_of, cells), "#burnt"])
+    if may and not lies:
+        with pytest.raises(UserError, match="may hold rows of cell"):
+            cell_of(has) in inside  # noqa: B015 - it raises
+    else:
+        assert (cell_of(has) in inside) == lies

@@ -49,11 +49,8 @@ def exchange(
     if not (change.overwrites or written.replaces or written.deletes):
         return written.files, ()
     live = snapshots.live(table, snapshots.head_of(table, branch))
-    inside = [
-        one.file
-        for one in live
-        if not one.deletes and snapshots.inside(change.overwrites, one.part)
-    ]
+    overwritten = snapshots.Cells(change.overwrites)
+    inside = [one.file for one in live if not one.deletes and one.part in overwritten]
     named = {file.file_path for file in written.files} - written.renewed
     there = {file.file_path for file in inside}
     gone = [file for file in inside if file.file_path not in named]
@@ -112,9 +109,10 @@ def _check_partitioning(name: str, metadata: TableMetadata, written: Written) ->
 def _check_places(
     name: str, metadata: TableMetadata, cells: Iterable[str], files: Iterable[DataFile]
 ) -> None:
+    inside = snapshots.Cells(cells)
     for file in files:
         part = snapshots.part_of(metadata, file)
-        if not snapshots.inside(cells, part):
+        if part not in inside:
             raise UserError(
                 f"{name}: {file.record_count:,} rows are in {part}, which this step does not write",
                 expected=f"rows of {', '.join(cells)} alone",

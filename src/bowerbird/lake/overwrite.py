@@ -75,10 +75,12 @@ def preview(lake: Lake, written: Written, ref: Ref | str | None = None) -> Overw
     into = _by_cell(lake, written, ref)
     table = lake.find(name)
     live = snapshots.live(table, snapshots.head_of(table)) if table is not None else []
-    out = [one for one in live if not one.deletes and snapshots.inside(into, one.part)]
+    written_to = snapshots.Cells(into)
+    out = [one for one in live if not one.deletes and one.part in written_to]
     cells = []
     for cell, files in sorted(into.items()):
-        gone = [one.file for one in out if snapshots.inside((cell,), one.part)]
+        inside = snapshots.Cells((cell,))
+        gone = [one.file for one in out if one.part in inside]
         cells.append(CellOverwrite(cell, *_figures(files), *_figures(gone)))
     return Overwrite(name, tuple(cells))
 

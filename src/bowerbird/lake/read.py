@@ -183,8 +183,8 @@ def plan(
     if cells is not None:
         wanted = tuple(cells)
         snapshots.check_cells(identifier(ref), table.metadata, wanted)
-        parts = ((task, snapshots.part_of(table.metadata, task.file)) for task in tasks)
-        tasks = tuple(task for task, part in parts if snapshots.inside(wanted, part))
+        inside = snapshots.Cells(wanted)
+        tasks = tuple(t for t in tasks if snapshots.part_of(table.metadata, t.file) in inside)
     return Planned(table, snapshot_id, schema, row_filter, tasks)
 
 

@@ -6,7 +6,7 @@ partition with that day, whatever else its path says; `WHOLE` is all of them.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -74,24 +74,42 @@ def _with_nulls(path: str, values: Record) -> str:
     return "/".join(parts)
 
 
-def inside(cells: Iterable[str], part: str) -> bool:
-    """Whether a partition lies in one of the cells.
+class Cells:
+    """Cells that partitions are looked up in: of a thousand each, not every pair is compared."""
 
-    Raises `UserError` for one that is partly in and partly out: written by an older partitioning.
-    """
-    has = {} if part == WHOLE else fields_of(part) or {}
-    for cell in cells:
-        wanted = fields_of(cell)
-        if wanted is None or any(has.get(field, value) != value for field, value in wanted.items()):
-            continue
-        if lacking := wanted.keys() - has.keys():
-            raise UserError(
-                f"{part!r} may hold rows of cell {cell!r} and others: it has no {min(lacking)!r}",
-                expected="files partitioned as the table is",
-                fix="rewrite the old files first, or replace the whole table",
-            )
-        return True
-    return False
+    def __init__(self, cells: Iterable[str]) -> None:
+        self._known: dict[tuple[str, ...], set[tuple[str, ...]]] = {}
+        for cell in cells:
+            wanted = fields_of(cell)
+            if wanted is not None:
+                self._known.setdefault(tuple(wanted), set()).add(tuple(wanted.values()))
+
+    def __contains__(self, part: str) -> bool:
+        """Whether a partition lies in one of the cells.
+
+        Raises `UserError` for one that is partly in and partly out: written by an older
+        partitioning.
+        """
+        has = {} if part == WHOLE else fields_of(part) or {}
+        for fields, values in self._known.items():
+            if has.keys() >= set(fields) and tuple(has[field] for field in fields) in values:
+                return True
+        for fields, values in self._known.items():
+            lacking = set(fields) - has.keys()
+            for one in values if lacking else ():
+                wanted = dict(zip(fields, one, strict=True))
+                if all(has.get(field, value) == value for field, value in wanted.items()):
+                    raise _partly(part, wanted, min(lacking))
+        return False
+
+
+def _partly(part: str, wanted: Mapping[str, str], lacking: str) -> UserError:
+    cell = "/".join(f"{field}={value}" for field, value in wanted.items())
+    return UserError(
+        f"{part!r} may hold rows of cell {cell!r} and others: it has no {lacking!r}",
+        expected="files partitioned as the table is",
+        fix="rewrite the old files first, or replace the whole table",
+    )
 
 
 def bounds(metadata: TableMetadata, file: DataFile, column: str) -> tuple[Any, Any, int | None]:

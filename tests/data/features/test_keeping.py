@@ -18,7 +18,7 @@ from bowerbird.data.features.events import events_of, values
 from bowerbird.data.features.keeping import span_of, tile_cell
 from bowerbird.data.features.specs import FeatureGroup
 from bowerbird.data.features.tiles import Grain, spans
-from bowerbird.lake import Lake, read
+from bowerbird.lake import Lake, parts, read
 from bowerbird.workspace.workspace import Workspace
 from tests.data.features.shop import SOURCES, SPECS, apply, events, open_shop, put, stocked
 
@@ -87,7 +87,7 @@ def test_tiles_and_moments_are_made_cell_by_cell_and_a_new_day_is_one_of_each(
     put(shop, SOURCES[0], events([90]))
     plan = shop.plan()
     # The last day of March is over, and so is March.
-    assert cells(plan, TILES) == ["grain=day/start_day=1970-04-01"]
+    assert cells(plan, TILES) == ["grain=day/start_hour=1970-04-01-00"]
     shop.apply(plan)
     assert cells(shop.plan(), GROUP) == ["at_day=1970-04-02"]
     made.clear()
@@ -105,7 +105,7 @@ def test_late_events_restate_the_tiles_of_their_day_and_the_moments_that_reach_i
     apply(shop)
     put(shop, SOURCES[0], events([40], each=30, seed=5))
     plan = shop.plan()
-    assert cells(plan, TILES) == ["grain=day/start_day=1970-02-10"]
+    assert cells(plan, TILES) == ["grain=day/start_hour=1970-02-10-00"]
     shop.apply(plan)
     assert cells(shop.plan(), GROUP) == [
         f"at_day={np.datetime64(number, 'D')}" for number in range(41, 50)
@@ -127,6 +127,24 @@ def test_a_window_that_is_declared_anew_reads_no_event(
     assert len(cells(plan, GROUP)) == len(DAYS)
     apply(shop)
     assert made["fold"] > 0  # the first moment has none before it that is what it would be now
+    assert right(shop)
+
+
+@pytest.mark.slow
+def test_moments_between_days_are_made_of_months_weeks_days_and_hours(tmp_path: Path) -> None:
+    specs = KEPT.replace('every="1d"', 'every="9h"').replace('over="3d"', 'over="18h"')
+    shop = stocked(tmp_path, range(30, 60), specs)
+    apply(shop)
+    made = [cell.partition("/")[0] for cell in parts.sizes(Lake(shop.home), TILES)]
+    assert {"grain=month", "grain=week", "grain=day", "grain=hour"} == set(made)
+    assert right(shop)
+    put(shop, SOURCES[0], events([40], each=30, seed=5))
+    apply(shop)
+    assert right(shop)
+    # A grain that the windows are not worth any more stays as it was, and is not looked at.
+    shop = open_shop(tmp_path, specs.replace('"90d"', '"31d"'))
+    put(shop, SOURCES[0], events([41], each=30, seed=6))
+    apply(shop)
     assert right(shop)
 
 

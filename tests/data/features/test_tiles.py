@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -41,12 +42,13 @@ from bowerbird.data.features.tiles import (
     cover,
     distinct_error,
     fold,
-    grain_of,
+    grains_of,
     roll,
     rolls,
     spans,
     tile,
 )
+from bowerbird.lake.parts import EPOCH
 from tests.data.features.test_parity import alike, event, rows_of
 
 KEY = ["user", "place"]
@@ -126,41 +128,50 @@ def test_a_window_of_days_is_what_it_is_from_events(
         assert all(map(alike, mine, theirs)), (name, mine, theirs)
 
 
-def test_months_and_days_make_up_a_year() -> None:
+def test_months_weeks_and_days_make_up_a_year() -> None:
     start = 17 * DAY + 365 * 40 * DAY
-    found = cover(Grain.DAY, start, start + 365 * DAY)
+    found = cover(tuple(Grain), start, start + 365 * DAY)
     assert found[0].start == start
     assert found[-1].end == start + 365 * DAY
     assert all(one.end == other.start for one, other in itertools.pairwise(found))
     assert len([span for span in found if span.grain is Grain.MONTH]) == 11
-    assert len(found) < 11 + 62
+    assert len(found) < 11 + 2 * 15
 
 
-@given(st.integers(0, 4000), st.integers(0, 900))
-def test_a_cover_leaves_no_gap_and_overlaps_nowhere(first: int, days: int) -> None:
-    start, end = first * DAY, (first + days) * DAY
+def test_a_week_begins_on_monday() -> None:
+    for span in spans(Grain.WEEK, 0, 1000 * DAY):
+        assert (EPOCH + timedelta(microseconds=span.start)).weekday() == 0
+        assert span.end - span.start == 7 * DAY
+
+
+@given(st.integers(0, 9000), st.integers(0, 9000), st.integers(0, 3))
+def test_a_cover_leaves_no_gap_and_overlaps_nowhere(first: int, hours: int, skip: int) -> None:
+    start, end = first * HOUR, (first + hours) * HOUR
     edges = [start]
-    for span in cover(Grain.DAY, start, end):
+    for span in cover(tuple(Grain)[skip:], start, end):
         assert span.start == edges[-1]
         edges.append(span.end)
     assert edges[-1] == end
 
 
 @pytest.mark.parametrize(
-    ("columns", "every", "grain"),
+    ("columns", "every", "grains"),
     [
-        ({"n": Count("30d")}, "1d", Grain.DAY),
-        ({"n": Count("30d"), "m": Sum("x", "6h")}, "1d", Grain.HOUR),
-        ({"n": Count("30d")}, "1h", Grain.HOUR),
-        ({"n": Count("45m")}, "1d", None),
-        ({"n": By(Count("30d"), "shop")}, "1d", None),
-        ({"n": Count()}, "1w", Grain.DAY),
+        ({"n": Count("7d")}, "1d", "day"),
+        ({"n": Count("30d")}, "1d", "week day"),
+        ({"n": Count("30d"), "m": Count("90d")}, "1d", "month week day"),
+        ({"n": Count("30d"), "m": Sum("x", "6h")}, "1d", "week day hour"),
+        ({"n": Count("30d")}, "1h", "week day hour"),
+        ({"n": Count("6h")}, "1h", "hour"),
+        ({"n": Count("45m")}, "1d", ""),
+        ({"n": By(Count("30d"), "shop")}, "1d", ""),
+        ({"n": Count()}, "1w", "month week day"),
     ],
 )
-def test_the_grain_is_the_coarsest_that_makes_up_every_window(
-    columns: dict[str, Column], every: str, grain: Grain | None
+def test_grains_make_up_every_window_and_are_worth_it(
+    columns: dict[str, Column], every: str, grains: str
 ) -> None:
-    assert grain_of(columns, every) == grain
+    assert " ".join(grains_of(columns, every)) == grains
 
 
 def test_windows_of_hours_are_made_of_hours() -> None:

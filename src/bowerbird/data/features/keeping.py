@@ -1,4 +1,4 @@
-"""Kept groups: tiles a day (or hour, or month) of events, and values a moment, each a cell.
+"""Kept groups: tiles a day (an hour, a week, a month) of events, and values a moment, each a cell.
 
 A new day is one more tile and one more moment. Late events restate the tiles of their time, and the
 moments whose windows reach back to them. What tiles keep does not depend on windows, so a window
@@ -54,29 +54,28 @@ from bowerbird.lake.schema import declared_type
 if TYPE_CHECKING:
     from bowerbird.lake.specs import Transform
 
+START = hour("start")
+"""How tiles lie, of whatever grain."""
 TOGETHER = 64
 """Tiles, or moments, that are committed together."""
-
-LONG = 60 * DAY
-"""Windows from here on are made of months too."""
 
 
 def tiles_ref(group: FeatureGroup) -> str:
     return str(Ref("tiles", group.ref.namespace, group.ref.name))
 
 
-def grain(group: FeatureGroup, specs: Mapping[str, Spec]) -> Grain | None:
-    """The grain of a group's tiles; None: it is computed whole."""
+def grains(group: FeatureGroup, specs: Mapping[str, Spec]) -> tuple[Grain, ...]:
+    """The grains of a group's tiles, the coarsest first; none: it is computed whole."""
     source = specs.get(group.source)
     if not group.every or not group.columns or not isinstance(source, Table):
-        return None
+        return ()
     timed = any(isinstance(one, (Day, Hour)) and one.column == group.at for one in source.partition)
-    return tiles.grain_of(group.columns, group.every) if timed else None
+    return tiles.grains_of(group.columns, group.every) if timed else ()
 
 
 def wants(spec: FeatureGroup, specs: Mapping[str, Spec]) -> tuple[Want, ...]:
     """A kept group that cannot be folded from tiles wants its table whole."""
-    if not spec.every or grain(spec, specs) is not None:
+    if not spec.every or grains(spec, specs):
         return ()
     return (want(spec, "features.fill", reads=spec.refs().values(), calls=calls_of(spec)),)
 
@@ -85,11 +84,10 @@ def cells(
     home: Home, spec: FeatureGroup, specs: Mapping[str, Spec], present: Mapping[str, Read]
 ) -> tuple[Want, ...]:
     """A want a tile and a want a moment."""
-    fine = grain(spec, specs)
-    if fine is None:
+    if not grains(spec, specs):
         return ()
     reads = tuple(dict.fromkeys(spec.refs().values()))
-    tile = _tile_want(spec, fine, reads)
+    tile = _tile_want(spec, reads)
     lacking = [ref for ref in reads if present.get(ref, Read()).version is None]
     if lacking:
         return (msgspec.structs.replace(tile, data=dict.fromkeys(lacking, "")),)
@@ -100,20 +98,18 @@ def cells(
     if not lie:
         return ()
     first, last = min(s[0] for s in lie.values()), max(s[1] for s in lie.values())
-    made = [
-        _tile(tile, spec, span, sizes, lie, by, present) for span in _spans(spec, fine, first, last)
-    ]
+    made = [_tile(tile, spec, span, sizes, lie, by, present) for span in _spans(spec, first, last)]
     there = {one.cell for one in made if one.cost.rows or spec.known_at}
     value = want(spec, "features.keep", reads=(tiles_ref(spec),), calls=())
     value = msgspec.structs.replace(value, together=TOGETHER)
     moments = (
-        _moment(value, spec, fine, moment, first, there, present)
+        _moment(value, spec, moment, first, there, present)
         for moment in _moments(spec, first, last)
     )
     return (*(one for one in made if one.cell in there), *moments)
 
 
-def _tile_want(spec: FeatureGroup, fine: Grain, reads: tuple[str, ...]) -> Want:
+def _tile_want(spec: FeatureGroup, reads: tuple[str, ...]) -> Want:
     whole = want(spec, "features.tile", reads=reads)
     keeps = tiles.accumulators(spec.columns)
     source = {name: tree_of(getattr(spec, name)) for name in ("source", "key", "at", "known_at")}
@@ -121,16 +117,17 @@ def _tile_want(spec: FeatureGroup, fine: Grain, reads: tuple[str, ...]) -> Want:
     return msgspec.structs.replace(
         whole,
         target=tiles_ref(spec),
-        definition={"keeps": tree_of(keeps), **source, **lookup, "grain": fine},
+        definition={"keeps": tree_of(keeps), **source, **lookup},
         together=TOGETHER,
     )
 
 
-def _spans(spec: FeatureGroup, fine: Grain, first: int, last: int) -> Iterator[Span]:
+def _spans(spec: FeatureGroup, first: int, last: int) -> Iterator[Span]:
+    """All tiles of a group; the finest reach beyond the last event, the others end before it."""
+    *coarse, fine = tiles.grains_of(spec.columns, spec.every)
     yield from tiles.spans(fine, _floor(first), _ceil(last))
-    longest = longest_window(spec.columns.values())
-    if longest is None or duration(longest) >= LONG:
-        yield from tiles.spans(Grain.MONTH, _floor(first), last)
+    for grain in coarse:
+        yield from tiles.spans(grain, _floor(first), last)
 
 
 def _floor(at: int) -> int:
@@ -164,9 +161,7 @@ def _tile(
 def tile_cell(span: Span) -> str:
     """The partition that a tile lies in."""
     at = parts.EPOCH + timedelta(microseconds=span.start)
-    if span.grain is Grain.HOUR:
-        return f"grain={span.grain}/start_hour={at:%Y-%m-%d-%H}"
-    return f"grain={span.grain}/start_day={at:%Y-%m-%d}"
+    return f"grain={span.grain}/start_hour={at:%Y-%m-%d-%H}"
 
 
 def _moments(spec: FeatureGroup, first: int, last: int) -> range:
@@ -178,31 +173,30 @@ def _moments(spec: FeatureGroup, first: int, last: int) -> range:
 def _moment(
     whole: Want,
     spec: FeatureGroup,
-    fine: Grain,
     moment: int,
     first: int,
     there: set[str],
     present: Mapping[str, Read],
 ) -> Want:
     ref = tiles_ref(spec)
-    data = _data_of_moment(spec, fine, moment, first, there, present.get(ref, Read()).cells)
+    data = _data_of_moment(spec, moment, first, there, present.get(ref, Read()).cells)
     cell = moment_cell(spec, moment)
     return msgspec.structs.replace(whole, cell=cell, data={ref: data})
 
 
 def _data_of_moment(
     spec: FeatureGroup,
-    fine: Grain,
     moment: int,
     first: int,
     there: Container[str],
     known: Mapping[str, CellState],
 ) -> str:
     """The data version of the tiles that a moment is folded from; empty: some are not made yet."""
+    grains = tiles.grains_of(spec.columns, spec.every)
     wanted = {
         tile_cell(span)
         for over in tiles.windows_of(spec.columns)
-        for span in window(fine, over, moment, first, there)
+        for span in window(grains, over, moment, first, there)
     }
     if wanted - known.keys():
         return ""
@@ -220,19 +214,24 @@ def _daily(spec: FeatureGroup) -> bool:
 
 
 def window(
-    fine: Grain, over: str | None, moment: int, first: int, there: Container[str]
+    grains: Sequence[Grain], over: str | None, moment: int, first: int, there: Container[str]
 ) -> list[Span]:
     """The tiles of those that are there that make up a window before a moment; without a window,
-    all since the first. A month that is not over is made of its days."""
+    all since the first."""
     start = _floor(first) if over is None else max(moment - duration(over), _floor(first))
-    found: list[Span] = []
-    long = moment - start >= LONG
-    for span in tiles.cover(fine, start, moment) if long else tiles.spans(fine, start, moment):
-        if span.grain is Grain.MONTH and tile_cell(span) not in there:
-            found += tiles.spans(fine, span.start, span.end)
-        else:
-            found.append(span)
-    return [span for span in found if tile_cell(span) in there]
+    return list(_made_of(tiles.cover(grains, start, moment), grains, there))
+
+
+def _made_of(
+    spans: Iterable[Span], grains: Sequence[Grain], there: Container[str]
+) -> Iterator[Span]:
+    """A month that is not over is made of its weeks and days."""
+    for span in spans:
+        finer = grains[grains.index(span.grain) + 1 :]
+        if tile_cell(span) in there:
+            yield span
+        elif finer:
+            yield from _made_of(tiles.cover(finer, span.start, span.end), finer, there)
 
 
 # -- how they are made -----------------------------------------------------------------------------
@@ -252,7 +251,7 @@ def _tile_tasks(work: Work) -> Iterable[Task]:
     group: FeatureGroup = decoded(work.step.spec, FeatureGroup)
     lake = Lake(work.home)
     inputs: dict[str, str | None] = {ref: now.version for ref, now in work.inputs.items()}
-    layout = tile_layout(lake, group, Grain(work.step.definition["grain"]))
+    layout = tile_layout(lake, group)
     wanted = sorted(map(span_of, work.step.cells or (work.step.cell,)))
     for some in _chunks(wanted, 16):
         job = Tiling(group, inputs, some, layout, work.files)
@@ -269,24 +268,21 @@ def span_of(cell: str) -> Span:
     """The tile of a cell; the inverse of `tile_cell`."""
     of, _, when = cell.partition("/")
     found = Grain(of.removeprefix("grain="))
-    field = Hour("start") if found is Grain.HOUR else Day("start")
-    spanned = parts.span(when, {field.field: field}, "start")
+    spanned = parts.span(when, {START.field: START}, "start")
     assert spanned is not None  # noqa: S101 - `tile_cell` wrote it
-    if found is Grain.MONTH:
-        return next(tiles.spans(found, spanned[0], spanned[0] + 32 * DAY))
-    return Span(found, *spanned)
+    return next(tiles.spans(found, spanned[0], spanned[0] + 32 * DAY))
 
 
-def tile_layout(lake: Lake, group: FeatureGroup, fine: Grain) -> Table:
+def tile_layout(lake: Lake, group: FeatureGroup) -> Table:
     """How a group's tiles lie: by grain and time, the keys in order."""
     empty = source_schema(lake, group).empty_table()
     keeps = tiles.accumulators(group.columns)
-    made = tiles.tile(keeps, empty, group.key, group.at, Span(fine, 0, 1), group.known_at)
+    made = tiles.tile(keeps, empty, group.key, group.at, Span(Grain.HOUR, 0, 1), group.known_at)
     schema = {field.name: declared_type(field.type) for field in made.schema}
     return Table(
         group.name,
         schema={**{name: schema[name] for name in group.key}, "grain": "string", **schema},
-        partition=(identity("grain"), hour("start") if fine is Grain.HOUR else day("start")),
+        partition=(identity("grain"), START),
         sort=group.key,
         owner=group.owner,
         description=f"What {group.ref} is folded from",
@@ -300,16 +296,31 @@ def tile(home: Home, job: Tiling, ref: str = "") -> Written:
     lake, group = Lake(home), job.group
     keeps = tiles.accumulators(group.columns)
     made = []
-    for span in job.spans:
-        start = None if group.known_at else span.start
-        rows = events_between(lake, group, job.inputs, None, (start, span.end))
-        found = tiles.tile(keeps, rows, group.key, group.at, span, group.known_at)
-        made.append(
-            found.append_column("grain", pa.array([str(span.grain)] * found.num_rows, pa.string()))
-        )
+    for some in _read_together(job.spans):
+        between = (None if group.known_at else some[0].start, some[-1].end)
+        rows = events_between(lake, group, job.inputs, None, between)
+        for span in some:
+            found = tiles.tile(keeps, rows, group.key, group.at, span, group.known_at)
+            grain = pa.array([str(span.grain)] * found.num_rows, pa.string())
+            made.append(found.append_column("grain", grain))
     inside.tell(f"{len(job.spans)} tiles")
     rows = pa.concat_tables(made).select(list(job.layout.schema))
     return write(lake, job.layout, rows, job.folder, ref or tiles_ref(group))
+
+
+def _read_together(spans: Iterable[Span]) -> Iterator[list[Span]]:
+    """Spans in their order, those that follow one another together: a day's hours, a week's days.
+
+    A read of a table with many files costs more than a day's events do.
+    """
+    some: list[Span] = []
+    for span in spans:
+        if some and (span.start != some[-1].end or span.end - some[0].start > 7 * DAY):
+            yield some
+            some = []
+        some.append(span)
+    if some:
+        yield some
 
 
 class Moment(msgspec.Struct, frozen=True):
@@ -376,18 +387,15 @@ def _before(work: Work, lake: Lake, group: FeatureGroup, moment: int) -> tuple[s
     made = at(ref, TableLog(lake, ref).load(), Version(version or ""))
     state = values.cells().get(cell)
     known = {c: one for c, one in made.cells().items() if not c.startswith("#")}
-    fine, first = _grain_and_first(known)
-    data = _data_of_moment(group, fine, earlier, first, known, known)
+    data = _data_of_moment(group, earlier, _first(known), known, known)
     if state is None or state.meaning != digest(meaning(work.step.definition, {ref: data})):
         return None
     return str(work.step.base), cell
 
 
-def _grain_and_first(cells: Iterable[str]) -> tuple[Grain, int]:
-    """The finest grain of some tiles, and where the first of them begins."""
-    spans = [span_of(cell) for cell in cells]
-    fine = Grain.HOUR if any(span.grain is Grain.HOUR for span in spans) else Grain.DAY
-    return fine, min((span.start for span in spans), default=0)
+def _first(cells: Iterable[str]) -> int:
+    """Where the first of some tiles begins."""
+    return min((span_of(cell).start for cell in cells), default=0)
 
 
 def moments_of(
@@ -402,8 +410,8 @@ def moments_of(
     """Which tiles of those that are there make up each window at each moment; where one follows
     the other and the columns allow it, what came and what left."""
     there = parts.sizes(lake, tiles_ref(group), version)
-    fine, first = _grain_and_first(there)
-    windows, every = tiles.windows_of(group.columns), duration(group.every)
+    grains, first = tiles.grains_of(group.columns, group.every), _first(there)
+    windows, every, fine = tiles.windows_of(group.columns), duration(group.every), grains[-1]
 
     def cells(spans: Iterable[Span]) -> tuple[str, ...]:
         return tuple(cell for cell in map(tile_cell, spans) if cell in there)
@@ -412,14 +420,16 @@ def moments_of(
     for place, moment in enumerate(wanted):
         follows = first_rolls if place == 0 else wanted[place - 1] == moment - every
         gone = {
-            over: cells(tiles.spans(fine, moment - every - duration(over), moment - duration(over)))
+            over: cells(
+                tiles.spans(grains[-1], moment - every - duration(over), moment - duration(over))
+            )
             for over in windows
             if over
         }
         found.append(
             Moment(
                 at=moment,
-                windows={w: cells(window(fine, w, moment, first, there)) for w in windows},
+                windows={w: cells(window(grains, w, moment, first, there)) for w in windows},
                 came=cells(tiles.spans(fine, moment - every, moment)),
                 gone=gone,
                 rolls=follows and tiles.rolls(group.columns, types),

@@ -1,6 +1,7 @@
-"""Tiles: what a key's events of an hour, a day or a month come to, so that windows can be added up.
+"""Tiles: what a key's events of an hour, a day, a week or a month come to; windows add them up.
 
-A window of ninety days is made of two months and some thirty days; a new day is one more tile.
+A window of ninety days is made of two months, some weeks and a dozen days; a new day is one more
+tile.
 Tiles keep what can be merged: counts, sums, least and greatest values, last values, distinct values
 (or a sketch of them). They are computed by the very code that computes columns, from the events of
 their time alone, and folded by it too: whole numbers come out bit for bit as from the events,
@@ -62,9 +63,19 @@ ROW = "\0row"
 
 
 class Grain(StrEnum):
-    HOUR = "hour"
-    DAY = "day"
+    """The coarsest first. A week begins on Monday."""
+
     MONTH = "month"
+    WEEK = "week"
+    DAY = "day"
+    HOUR = "hour"
+
+
+_WIDTHS: Final = {Grain.WEEK: 7 * DAY, Grain.DAY: DAY, Grain.HOUR: HOUR}
+_MONDAY: Final = 4 * DAY
+"""The first one after 1970 began, which was on a Thursday."""
+_WORTH: Final = {Grain.MONTH: 60 * DAY, Grain.WEEK: 14 * DAY, Grain.DAY: 2 * DAY}
+"""The shortest window that a grain is worth its tiles for, where there is a finer one."""
 
 
 class Span(NamedTuple):
@@ -78,25 +89,35 @@ class Span(NamedTuple):
 # -- which tiles -----------------------------------------------------------------------------------
 
 
-def grain_of(columns: Mapping[str, Column], every: str) -> Grain | None:
-    """The coarsest grain whose tiles make up every window at every moment; None: there is none."""
+def grains_of(columns: Mapping[str, Column], every: str) -> tuple[Grain, ...]:
+    """The grains whose tiles make up every window at every moment, the coarsest first; none: no
+    tiles do."""
     lengths = [duration(every)]
     for column in columns.values():
         for part in walk(column):
             if isinstance(part, By):
-                return None
+                return ()
             if over := getattr(part, "over", None):
                 lengths.append(duration(over))
-    if all(length % DAY == 0 for length in lengths):
-        return Grain.DAY
-    return Grain.HOUR if all(length % HOUR == 0 for length in lengths) else None
+    fitting = (
+        grain
+        for grain in (Grain.DAY, Grain.HOUR)
+        if all(length % _WIDTHS[grain] == 0 for length in lengths)
+    )
+    finest = next(fitting, None)
+    if finest is None:
+        return ()
+    longest = longest_window(columns.values())
+    coarser = itertools.takewhile(lambda grain: grain is not finest, Grain)
+    worth = (one for one in coarser if longest is None or duration(longest) >= _WORTH[one])
+    return (*worth, finest)
 
 
 def spans(grain: Grain, start: int, end: int) -> Iterator[Span]:
     """The tiles of a grain that lie wholly in `[start, end)`."""
     if grain is not Grain.MONTH:
-        width = DAY if grain is Grain.DAY else HOUR
-        for at in range(-(-start // width) * width, end - width + 1, width):
+        width, first = _WIDTHS[grain], _MONDAY if grain is Grain.WEEK else 0
+        for at in range(-(-(start - first) // width) * width + first, end - width + 1, width):
             yield Span(grain, at, at + width)
         return
     at = _month(start)
@@ -106,13 +127,16 @@ def spans(grain: Grain, start: int, end: int) -> Iterator[Span]:
         at = after
 
 
-def cover(grain: Grain, start: int, end: int) -> list[Span]:
-    """The fewest tiles that make up `[start, end)`: whole months, and finer ones at both ends."""
-    months = list(spans(Grain.MONTH, start, end))
-    if not months:
-        return list(spans(grain, start, end))
-    before = spans(grain, start, months[0].start)
-    return [*before, *months, *spans(grain, months[-1].end, end)]
+def cover(grains: Sequence[Grain], start: int, end: int) -> list[Span]:
+    """Tiles that make up `[start, end)`: of the coarsest grain as many as there is room for, of the
+    next ones at both ends. grains: the coarsest first."""
+    if not grains:
+        return []
+    whole = list(spans(grains[0], start, end))
+    if not whole:
+        return cover(grains[1:], start, end)
+    before, after = (start, whole[0].start), (whole[-1].end, end)
+    return [*cover(grains[1:], *before), *whole, *cover(grains[1:], *after)]
 
 
 def _month(at: int) -> int:

@@ -125,7 +125,8 @@ def _examine(
 
 
 def _data(cells: tuple[str, ...], live: Iterable[snapshots.Live]) -> list[snapshots.Live]:
-    return [one for one in live if not one.deletes and snapshots.inside(cells, one.part)]
+    inside = snapshots.Cells(cells)
+    return [one for one in live if not one.deletes and one.part in inside]
 
 
 def _moved(one: snapshots.Live) -> Moved:
