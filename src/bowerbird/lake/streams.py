@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 
     from bowerbird.lake.read import Planned
 
-ROWS = 32 * 1024
-"""Rows in a block, unless their bytes say fewer."""
+ROWS = 128 * 1024
+"""Rows in a block, unless their bytes say fewer. A join cuts blocks at one another's ends, so that
+small ones become many."""
 
 BYTES = 8 * 1024 * 1024
 """About the bytes of a block."""
