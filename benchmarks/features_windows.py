@@ -26,7 +26,7 @@ from benchmarks import _apart, _feast
 from benchmarks.lake_join import LAKE, files, home
 from bowerbird.core.clock import SystemClock
 from bowerbird.core.targets import Change, LogTarget, Token
-from bowerbird.data.features import keeping
+from bowerbird.data.features import keeping, kept
 from bowerbird.data.features.columns import DAY, Column, Count, Max, Sum
 from bowerbird.data.features.sources import source_schema
 from bowerbird.data.features.specs import FeatureGroup
@@ -88,7 +88,7 @@ def prepare(folder: str, events: int, keys: int) -> None:
     wanted = tuple(span for grain in grains for span in spans(grain, 0, (DAYS - 1) * DAY))
     for one in (COUNTS, GREATEST):
         tiles = keeping.tiles_ref(one)
-        commit(lake, tiles, "r/tiles", keeping.tile(lake.home, tiling(lake, one, wanted)))
+        commit(lake, tiles, "r/tiles", kept.tile(lake.home, tiling(lake, one, wanted)))
     asked = pa.table(
         {"user_id": np.arange(keys), "at": pa.array([NEW.end] * keys, pa.timestamp("us", "UTC"))}
     )
@@ -99,27 +99,27 @@ def prepare(folder: str, events: int, keys: int) -> None:
     commit(lake, str(COUNTS.ref), "r/values", valued(lake, COUNTS, NEW.start))
 
 
-def tiling(lake: Lake, one: FeatureGroup, wanted: tuple[Span, ...]) -> keeping.Tiling:
-    layout = keeping.tile_layout(lake, one)
+def tiling(lake: Lake, one: FeatureGroup, wanted: tuple[Span, ...]) -> kept.Tiling:
+    layout = kept.tile_layout(lake, one)
     folder = TableLog(lake, keeping.tiles_ref(one)).files(Token(f"t/{len(wanted)}"), "a1")
-    return keeping.Tiling(one, {one.source: None}, wanted, layout, folder)
+    return kept.Tiling(one, {one.source: None}, wanted, layout, folder)
 
 
 def valued(lake: Lake, one: FeatureGroup, moment: int, *, rolls: bool = False) -> Written:
     place = TableLog(lake, one.ref).files(Token(f"v/{moment}"), "a1")
     types = {field.name: field.type for field in source_schema(lake, one)}
-    moments = keeping.moments_of(lake, one, types, None, [moment], first_rolls=rolls)
-    layout, before = keeping.values_layout(lake, one), None
+    moments = kept.moments_of(one, types, kept.lying(lake, one, None), [moment], first_rolls=rolls)
+    layout, before = kept.values_layout(lake, one), None
     if rolls:
         version = TableLog(lake, one.ref).load().head
         before = str(version), keeping.moment_cell(one, moment - DAY)
-    job = keeping.Keeping(one, None, moments, types, layout, place, before)
-    return keeping.keep(lake.home, job)
+    job = kept.Keeping(one, None, moments, types, layout, place, before)
+    return kept.keep(lake.home, job)
 
 
 def daily(folder: str, one: FeatureGroup, *, rolls: bool) -> tuple[int, float]:
     lake, tiles = Lake(home(folder)), keeping.tiles_ref(one)
-    commit(lake, tiles, "day/tile", keeping.tile(lake.home, tiling(lake, one, (NEW,))))
+    commit(lake, tiles, "day/tile", kept.tile(lake.home, tiling(lake, one, (NEW,))))
     commit(lake, str(one.ref), "day/values", valued(lake, one, NEW.end, rolls=rolls))
     rows = read(lake, str(one.ref), cells=[keeping.moment_cell(one, NEW.end)])
     return rows.num_rows, summed(rows, one.columns)
@@ -192,7 +192,7 @@ REPORTS = {
     "counts and sums": ("duckdb, all anew", "ours, rolled on"),
     RETRIEVED: ("ours, retrieval", FEAST),
 }
-OURS = (*LAKE, "bowerbird.data.features.keeping", "bowerbird.data.samples.batches")
+OURS = (*LAKE, "bowerbird.data.features.kept", "bowerbird.data.samples.batches")
 CONTENDERS: dict[str, tuple[_apart.Contender, tuple[str, ...]]] = {
     "ours, rolled on": (rolled, OURS),
     "duckdb, all anew": (anew_rolled, (*LAKE, "duckdb")),

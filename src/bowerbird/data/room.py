@@ -22,8 +22,8 @@ FEATURES = Room(
     },
     steps={
         "features.fill": "bowerbird.data.features.fill:FILL",
-        "features.tile": "bowerbird.data.features.keeping:TILE",
-        "features.keep": "bowerbird.data.features.keeping:KEEP",
+        "features.tile": "bowerbird.data.features.kept:TILE",
+        "features.keep": "bowerbird.data.features.kept:KEEP",
         "features.stage": "bowerbird.data.features.backfill:STAGE",
         "features.promote": "bowerbird.data.features.promote:PROMOTE",
         "features.check": "bowerbird.data.features.check:CHECK",

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from bowerbird.core.plans import Plan
-from bowerbird.data.features import tiles
+from bowerbird.data.features import kept, tiles
 from bowerbird.data.features.columns import DAY
 from bowerbird.data.features.events import events_of, values
 from bowerbird.data.features.keeping import span_of, tile_cell
@@ -146,6 +146,40 @@ def test_moments_between_days_are_made_of_months_weeks_days_and_hours(tmp_path: 
     put(shop, SOURCES[0], events([41], each=30, seed=6))
     apply(shop)
     assert right(shop)
+
+
+def in_buckets(specs: str) -> str:
+    return specs.replace(
+        '(day("at"),),\n    sort=("user"', '(day("at"), bucket("user", 8)),\n    sort=("user"'
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("specs", [in_buckets(KEPT), in_buckets(ROLLED)], ids=["folded", "rolled"])
+def test_tiles_and_values_lie_in_the_buckets_of_their_source(
+    tmp_path: Path, specs: str, monkeypatch: pytest.MonkeyPatch, made: Counter[str]
+) -> None:
+    monkeypatch.setattr(kept, "MANY", 8)
+    shop = stocked(tmp_path, range(46, 62), specs)
+    apply(shop)
+    assert (made["roll"] > 9) == ("n_90d" in specs)
+    for ref in (TILES, GROUP):
+        there = parts.sizes(Lake(shop.home), ref)
+        # Five users are in some of the buckets, and none of them in others.
+        assert 1 < len({part.rpartition("user_bucket=")[2] for part in there}) < 6
+    assert right(shop)
+    put(shop, SOURCES[0], pa.concat_tables([events([62]), events([50], each=30, seed=5)]))
+    made.clear()
+    apply(shop)
+    assert right(shop)
+    assert shop.plan().empty
+    # Other buckets, and tiles and values are made anew in them.
+    shop = open_shop(tmp_path, specs.replace('bucket("user", 8)', 'bucket("user", 4)'))
+    apply(shop)
+    put(shop, SOURCES[0], events([63, 64]))
+    apply(shop)
+    assert right(shop)
+    assert shop.plan().empty
 
 
 def test_a_group_over_rows_that_do_not_lie_by_time_is_computed_whole(tmp_path: Path) -> None:
