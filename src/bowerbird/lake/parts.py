@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from pyiceberg.table import Table as IcebergTable
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+NOTHING = "nothing"
+"""The data version of a part of a target that has no cell: what was made of it is to be emptied."""
 _TIMED = {Hour: "%Y-%m-%d-%H", Day: "%Y-%m-%d", Month: "%Y-%m", Year: "%Y"}
 
 

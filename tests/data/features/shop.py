@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from bowerbird.core.runs import RunRecord, RunState
-from bowerbird.core.targets import LogTarget, Token
+from bowerbird.core.targets import Change, LogTarget, Token
 from bowerbird.data.features.columns import DAY
 from bowerbird.engines import EngineKind, open_engine
 from bowerbird.lake import Lake, Table, TableLog, read, write
@@ -112,6 +112,18 @@ def put(shop: Workspace, ref: str, data: pa.Table) -> None:
     written = write(lake, spec, data, target.files(token, "a1"), ref)
     change = overwrite_partitions(lake, written, "a1", number)
     target.commit(token, target.read().version, msgspec.structs.replace(change, meaning="m"))
+
+
+def empty(shop: Workspace, ref: str, cell: str) -> None:
+    """Somebody's writer: no row is left in a partition."""
+    lake, spec = Lake(shop.home), shop.specs[ref].spec
+    assert isinstance(spec, Table)
+    number = uuid.uuid4().hex
+    target = LogTarget(TableLog(lake, ref), shop.clock)
+    token = Token(f"writer/{number}")
+    nothing = write(lake, spec, read(lake, ref, cells=()), target.files(token, "a1"), ref)
+    change = Change("a1", meaning=number, overwrites=(cell,), payload=nothing)
+    target.commit(token, target.read().version, change)
 
 
 def apply(shop: Workspace) -> RunRecord | None:

@@ -20,7 +20,7 @@ from bowerbird.data.features.specs import FeatureGroup
 from bowerbird.data.features.tiles import Grain, spans
 from bowerbird.lake import Lake, parts, read
 from bowerbird.workspace.workspace import Workspace
-from tests.data.features.shop import SOURCES, SPECS, apply, events, open_shop, put, stocked
+from tests.data.features.shop import SOURCES, SPECS, apply, empty, events, open_shop, put, stocked
 
 GROUP, TILES = "feature_group:shop/spend", "tiles:shop/spend"
 KEPT = SPECS[: SPECS.index("staged = ")].replace(
@@ -177,6 +177,27 @@ def test_tiles_and_values_lie_in_the_buckets_of_their_source(
     shop = open_shop(tmp_path, specs.replace('bucket("user", 8)', 'bucket("user", 4)'))
     apply(shop)
     put(shop, SOURCES[0], events([63, 64]))
+    apply(shop)
+    assert right(shop)
+    assert shop.plan().empty
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("specs", [KEPT, ROLLED], ids=["folded", "rolled"])
+def test_events_that_are_gone_are_counted_nowhere(tmp_path: Path, specs: str) -> None:
+    shop = stocked(tmp_path, range(40, 50), specs)
+    apply(shop)
+    for day in (44, 49):
+        empty(shop, SOURCES[0], f"at_day={np.datetime64(day, 'D')}")
+    apply(shop)
+    assert right(shop)
+    put(shop, SOURCES[0], events([50]))
+    assert cells(shop.plan(), TILES) == ["grain=day/start_hour=1970-02-20-00"]
+    for day in (50, 40, 41, 42, 43, 45, 46, 47, 48):
+        empty(shop, SOURCES[0], f"at_day={np.datetime64(day, 'D')}")
+    apply(shop)
+    assert read(Lake(shop.home), GROUP).num_rows == 0
+    put(shop, SOURCES[0], events([43, 51]))
     apply(shop)
     assert right(shop)
     assert shop.plan().empty

@@ -75,11 +75,14 @@ def cells(
     tile = _tile_want(spec, reads, by)
     sizes = parts.sizes(lake, spec.source, present[spec.source].version)
     lie = {cell: span for cell in sizes if (span := parts.span(cell, by, spec.at))}
-    if not lie:
+    # A tile whose events are gone is made anew, without a row.
+    tiled = {cell for cell in present.get(tile.target, Read()).cells if cell.startswith("grain=")}
+    edges = [*lie.values(), *((span.start, span.end) for span in map(span_of, tiled))]
+    if not edges:
         return ()
-    first, last = min(s[0] for s in lie.values()), max(s[1] for s in lie.values())
+    first, last = min(start for start, _ in edges), max(end for _, end in edges)
     made = [_tile(tile, spec, span, sizes, lie, by, present) for span in _spans(spec, first, last)]
-    there = {one.cell for one in made if one.cost.rows or spec.known_at}
+    there = {one.cell for one in made if one.cost.rows or one.cell in tiled or spec.known_at}
     value = want(spec, "features.keep", reads=(tiles_ref(spec),), calls=())
     value = msgspec.structs.replace(value, together=TOGETHER)
     moments = (
@@ -138,7 +141,8 @@ def _tile(
     # An event that came late lies in an older partition.
     start = None if spec.known_at else span.start
     between = (start, span.end)
-    data = {spec.source: parts.data_of(present[spec.source], by, {}, spec.at, between)}
+    seen = parts.data_of(present[spec.source], by, {}, spec.at, between)
+    data = {spec.source: seen or parts.NOTHING}
     if spec.lookup:
         data[spec.lookup] = present[spec.lookup].data
     inside_it = [c for c, (a, b) in lie.items() if a < span.end and b > span.start]
