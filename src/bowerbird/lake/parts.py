@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pyiceberg.table import Table as IcebergTable
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+END = datetime(9999, 1, 1, tzinfo=UTC)
 NOTHING = "nothing"
 """The data version of a part of a target that has no cell: what was made of it is to be emptied."""
 _TIMED = {Hour: "%Y-%m-%d-%H", Day: "%Y-%m-%d", Month: "%Y-%m", Year: "%Y"}
@@ -56,6 +57,24 @@ def sizes(lake: Lake, ref: Ref | str, version: str | None = None) -> dict[str, S
             was.files + 1,
         )
     return dict(sorted(made.items()))
+
+
+def bounds(
+    lake: Lake, ref: Ref | str, version: str | None, column: str
+) -> dict[str, tuple[int, int]]:
+    """cell -> the least and the greatest value of a column of whole numbers or times in it, as its
+    files' statistics say; without those cells of which they say nothing."""
+    found = plan(lake, ref, version)
+    made: dict[str, list[tuple[Any, Any]]] = {}
+    for task in found.tasks:
+        cell = snapshots.part_of(found.table.metadata, task.file)
+        low, high, _ = snapshots.bounds(found.table.metadata, task.file, column)
+        made.setdefault(cell, []).append((low, high))
+    return {
+        cell: (min(low for low, _ in each), max(high for _, high in each))
+        for cell, each in made.items()
+        if all(type(low) is type(high) is int for low, high in each)
+    }
 
 
 def split_of(lake: Lake, ref: Ref | str) -> dict[str, Transform]:
@@ -132,10 +151,12 @@ def data_of(
     fields: Mapping[str, str],
     column: str = "",
     between: tuple[int | None, int | None] = (None, None),
+    told: Mapping[str, tuple[int, int]] | None = None,
 ) -> str:
     """The data version of a part of a target: of all its cells that may hold such rows.
 
-    fields: values of partition fields. column, between: rows of a time in `[start, end)`.
+    fields: values of partition fields. column, between: rows of a time in `[start, end)`. told: the
+    times of some cells, where they are others than their partitions'.
     """
     start, end = between
     versions: set[str] = set()
@@ -144,6 +165,7 @@ def data_of(
         if has is None or any(has.get(field, value) != value for field, value in fields.items()):
             continue
         spans = span(cell, by, column) if column and cell != WHOLE else None
+        spans = told.get(cell, spans) if told else spans
         if spans is not None and (
             (end is not None and spans[0] >= end) or (start is not None and spans[1] <= start)
         ):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,17 @@ from bowerbird.data.features.specs import FeatureGroup
 from bowerbird.data.features.tiles import Grain, spans
 from bowerbird.lake import Lake, parts, read
 from bowerbird.workspace.workspace import Workspace
-from tests.data.features.shop import SOURCES, SPECS, apply, empty, events, open_shop, put, stocked
+from tests.data.features.shop import (
+    SOURCES,
+    SPECS,
+    apply,
+    empty,
+    events,
+    open_shop,
+    put,
+    stocked,
+    times,
+)
 
 GROUP, TILES = "feature_group:shop/spend", "tiles:shop/spend"
 KEPT = SPECS[: SPECS.index("staged = ")].replace(
@@ -58,12 +68,12 @@ def cells(plan: Plan, ref: str) -> list[str]:
     return sorted(cell for step in steps for cell in step.cells)
 
 
-def right(shop: Workspace) -> bool:
+def right(shop: Workspace, known_at: str = "") -> bool:
     """Every kept value is the one that all events give."""
     lake, group = Lake(shop.home), shop.specs[GROUP].spec
     assert isinstance(group, FeatureGroup)
     kept = read(lake, GROUP)
-    ready = events_of(read(lake, SOURCES[0]), group.key, "at", group.columns)
+    ready = events_of(read(lake, SOURCES[0]), group.key, "at", group.columns, known_at)
     expected = values(group.columns, ready, kept)
     return all(kept[name].to_pylist() == expected[name].to_pylist() for name in group.names)
 
@@ -216,3 +226,41 @@ def test_a_group_over_rows_that_do_not_lie_by_time_is_computed_whole(tmp_path: P
 def test_a_cell_names_its_tile(grain: Grain) -> None:
     for span in spans(grain, 300 * DAY, 400 * DAY):
         assert span_of(tile_cell(span)) == span
+
+
+LATE = KEPT.replace('"amount": "long"}', '"amount": "long", "read_at": "timestamptz"}').replace(
+    'key=("user",),', 'key=("user",), known_at="read_at",'
+)
+
+
+def known_late(days: Iterable[int], by: int, seed: int = 0) -> pa.Table:
+    """Events of which every third was known `by` days after it happened."""
+    found = events(days, seed=seed)
+    at = found["at"].cast(pa.int64()).to_numpy()
+    late = np.where(np.arange(len(at)) % 3 == 0, by * DAY, 0)
+    return found.append_column("read_at", times(at + late))
+
+
+@pytest.mark.slow
+def test_an_event_that_was_known_late_restates_what_begins_there(tmp_path: Path) -> None:
+    shop = open_shop(tmp_path, LATE)
+    apply(shop)
+    put(shop, SOURCES[0], known_late(range(40, 60), by=2))
+    apply(shop)
+    assert right(shop, known_at="read_at")
+    assert shop.plan().empty
+    put(shop, SOURCES[0], known_late([60], by=2))
+    # Nothing of older days was written anew, and no tile of an older day is.
+    days = [f"grain=day/start_hour=1970-03-0{day}-00" for day in (2, 3, 4)]
+    assert days[0] in cells(shop.plan(), TILES)
+    assert set(cells(shop.plan(), TILES)) <= set(days)
+    apply(shop)
+    assert right(shop, known_at="read_at")
+    put(shop, SOURCES[0], known_late([45], by=9, seed=3))
+    touched = [f"grain=day/start_hour={np.datetime64(day, 'D')}-00" for day in range(45, 55)]
+    made = {cell for cell in cells(shop.plan(), TILES) if "=day" in cell}
+    assert touched[0] in made
+    assert made <= set(touched)
+    apply(shop)
+    assert right(shop, known_at="read_at")
+    assert shop.plan().empty

@@ -81,8 +81,10 @@ def cells(
     if not edges:
         return ()
     first, last = min(start for start, _ in edges), max(end for _, end in edges)
+    if spec.known_at:
+        lie = _known(lake, spec, by, present[spec.source])
     made = [_tile(tile, spec, span, sizes, lie, by, present) for span in _spans(spec, first, last)]
-    there = {one.cell for one in made if one.cost.rows or one.cell in tiled or spec.known_at}
+    there = {one.cell for one in made if one.cost.rows or one.cell in tiled}
     value = want(spec, "features.keep", reads=(tiles_ref(spec),), calls=())
     value = msgspec.structs.replace(value, together=TOGETHER)
     moments = (
@@ -138,16 +140,29 @@ def _tile(
     by: Mapping[str, Transform],
     present: Mapping[str, Read],
 ) -> Want:
-    # An event that came late lies in an older partition.
-    start = None if spec.known_at else span.start
-    between = (start, span.end)
-    seen = parts.data_of(present[spec.source], by, {}, spec.at, between)
+    between = (span.start, span.end)
+    seen = parts.data_of(present[spec.source], by, {}, spec.at, between, lie)
     data = {spec.source: seen or parts.NOTHING}
     if spec.lookup:
         data[spec.lookup] = present[spec.lookup].data
     inside_it = [c for c, (a, b) in lie.items() if a < span.end and b > span.start]
-    rows = sum(sizes[cell].rows for cell in inside_it)
+    rows = sum(sizes[cell].rows for cell in inside_it if cell in sizes)
     return msgspec.structs.replace(whole, cell=tile_cell(span), data=data, cost=Cost(rows=rows))
+
+
+def _known(
+    lake: Lake, spec: FeatureGroup, by: Mapping[str, Transform], source: Read
+) -> dict[str, tuple[int, int]]:
+    """cell -> the time in which its events began to count: one that came late lies in an older
+    partition. To the end of time where no statistics say when they were known."""
+    told = parts.bounds(lake, spec.source, source.version, spec.known_at)
+    found = {}
+    for cell in {*told, *source.cells}:
+        lies = parts.span(cell, by, spec.at)
+        if lies is not None:
+            low, high = told.get(cell, (0, parts.micros(parts.END)))
+            found[cell] = max(lies[0], low), max(lies[1], high + 1)
+    return found
 
 
 def tile_cell(span: Span) -> str:

@@ -162,7 +162,7 @@ def _read_together(spans: Iterable[Span]) -> Iterator[list[Span]]:
 def _events(lake: Lake, job: Tiling, spans: Sequence[Span]) -> Iterator[pa.Table]:
     """The events of spans that follow one another; bucket by bucket where they are many."""
     group = job.group
-    between = (None if group.known_at else spans[0].start, spans[-1].end)
+    between = (spans[0].start, spans[-1].end)
     for cell in job.apart or (WHOLE,):
         yield events_between(lake, group, job.inputs, fields_of(cell), between)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from bowerbird.core.errors import UserError
@@ -14,6 +14,7 @@ from bowerbird.lake.schema import plain_arrow_schema
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from pyiceberg.expressions import BooleanExpression
 
 
 def source_schema(lake: Lake, group: FeatureGroup) -> pa.Schema:
@@ -36,12 +37,15 @@ def events_between(
     fields: Mapping[str, str] | None,
     between: tuple[int | None, int | None],
 ) -> pa.Table:
-    """Rows of a group's source, with the attributes that its key names."""
+    """Rows of a group's source that begin to count in `[start, end)`, with the attributes that its
+    key names. Without a start also such as begin to count later."""
     columns, lacking = _columns(lake, group)
     low, high = (
         None if end is None else parts.EPOCH + timedelta(microseconds=end) for end in between
     )
-    where: dict[str, Any] = {} if low is None and high is None else {group.at: (low, high)}
+    where: Any = {} if low is None and high is None else {group.at: (low, high)}
+    if group.known_at and low is not None:
+        where = _known_between(group, low, high)
     cell = "/".join(f"{field}={value}" for field, value in (fields or {}).items())
     rows = read(
         lake,
@@ -56,6 +60,18 @@ def events_between(
     taken = [group.lookup_by, *lacking]
     attributes = read(lake, group.lookup, inputs.get(group.lookup), columns=taken)
     return with_lookup(group, rows, attributes)
+
+
+def _known_between(group: FeatureGroup, low: datetime, high: datetime | None) -> BooleanExpression:
+    """An event counts from the later of its two times: files whose rows were all known before are
+    not opened."""
+    from pyiceberg import expressions
+
+    ex: Any = expressions  # its constructors take what their types do not say
+    late = [ex.GreaterThanOrEqual(one, low) for one in (group.at, group.known_at)]
+    soon = [ex.LessThan(one, high) for one in (group.at, group.known_at) if high is not None]
+    found: BooleanExpression = ex.And(ex.Or(*late), *soon)
+    return found
 
 
 def _columns(lake: Lake, group: FeatureGroup) -> tuple[list[str] | None, list[str]]:
