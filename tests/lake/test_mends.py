@@ -5,13 +5,15 @@ from __future__ import annotations
 import subprocess
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
 from msgspec.structs import replace
 from pyiceberg.types import IntegerType
 
-from bowerbird.lake import Lake, Table, read, read_batches
+from bowerbird.core.errors import CorruptError
+from bowerbird.lake import Lake, Table, mends, read, read_batches, snapshots
 from tests.lake.test_evolution import append, shape
 
 SPEC = Table(
@@ -70,3 +72,29 @@ def test_no_change_reaches_into_the_metadata_that_it_stood_on(lake: Lake) -> Non
         change()
     assert [kept.model_dump_json() for kept, _ in stages] == [text for _, text in stages]
     assert len({text for _, text in stages}) == len(stages)
+
+
+def test_a_manifest_is_read_once_and_every_reader_has_its_own(lake: Lake) -> None:
+    older(lake)
+    table = lake.load(SPEC.ref)
+    (manifest,) = snapshots.manifests(table, table.current_snapshot())
+    (first,) = snapshots.entries(table, manifest)
+    whole = repr(first)
+    first.data_file.spec_id, first.data_file[15], first[1] = 7, 7, 7
+    Path(manifest.manifest_path).unlink()
+    (again,) = snapshots.entries(table, manifest)
+    assert repr(again) == whole
+    assert again.data_file.spec_id == 0
+    mends.forget_manifests()
+    with pytest.raises(CorruptError, match="is gone"):
+        list(snapshots.entries(table, manifest))
+
+
+def test_manifests_of_so_many_files_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mends, "_FILES", 5)
+    mends.forget_manifests()
+    for name in "abc":
+        mends._keep((name,), [name] * 2)
+    assert list(mends._kept) == [("b",), ("c",)]
+    mends._keep(("large",), ["x"] * 6)
+    assert not mends._kept

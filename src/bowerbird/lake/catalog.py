@@ -65,6 +65,7 @@ class Lake:
     def _opened(self) -> HouseCatalog | HouseRestCatalog:
         mends.parse_schemas_once()
         mends.share_metadata()
+        mends.read_manifests_once()
         home, properties = self.home, self.files.properties
         if home.iceberg:
             from bowerbird.lake.rest import open_rest
