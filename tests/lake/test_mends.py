@@ -1,4 +1,5 @@
-"""What PyIceberg does otherwise in this process: nulls stay nulls, metadata share their parts."""
+"""What PyIceberg does otherwise in this process: nulls stay nulls, metadata share their parts, and
+what never changes is read once."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from msgspec.structs import replace
 from pyiceberg.types import IntegerType
 
 from bowerbird.core.errors import CorruptError
-from bowerbird.lake import Lake, Table, mends, read, read_batches, snapshots
+from bowerbird.lake import Lake, Table, read, read_batches, recent, snapshots
 from tests.lake.test_evolution import append, shape
 
 SPEC = Table(
@@ -85,16 +86,20 @@ def test_a_manifest_is_read_once_and_every_reader_has_its_own(lake: Lake) -> Non
     (again,) = snapshots.entries(table, manifest)
     assert repr(again) == whole
     assert again.data_file.spec_id == 0
-    mends.forget_manifests()
+    recent.ENTRIES.clear()
     with pytest.raises(CorruptError, match="is gone"):
         list(snapshots.entries(table, manifest))
 
 
-def test_manifests_of_so_many_files_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mends, "_FILES", 5)
-    mends.forget_manifests()
+def test_what_was_read_last_is_kept_up_to_a_weight() -> None:
+    kept = recent.Recent(5, len)
     for name in "abc":
-        mends._keep((name,), [name] * 2)
-    assert list(mends._kept) == [("b",), ("c",)]
-    mends._keep(("large",), ["x"] * 6)
-    assert not mends._kept
+        kept.put(name, [name] * 2)
+    assert [kept.get(name) for name in "abc"] == [None, ["b"] * 2, ["c"] * 2]
+    kept.get("b")
+    kept.put("d", ["d"])
+    kept.put("d", ["d"])
+    kept.put("e", ["e"])
+    assert [name for name in "abcde" if kept.get(name)] == ["b", "d", "e"]
+    kept.put("large", ["x"] * 6)
+    assert not any(map(kept.get, ("b", "d", "e", "large")))

@@ -23,6 +23,8 @@ from copy import copy
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
+from bowerbird.lake.recent import ENTRIES
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -55,13 +57,6 @@ def parse_schemas_once() -> None:
         setattr(file, name, _once(getattr(file, name)))
 
 
-_FILES = 32 * 1024
-"""How many files' entries of manifests are kept: about 3 KB each."""
-
-_kept: OrderedDict[tuple[object, ...], list[Any]] = OrderedDict()
-_guard = threading.Lock()
-
-
 @cache
 def read_manifests_once() -> None:
     """From now on, in this process. Called before a catalog is opened."""
@@ -79,31 +74,14 @@ def read_manifests_once() -> None:
             self.added_snapshot_id,
             self.sequence_number,
         )
-        with _guard:
-            found = _kept.get(key)
-            if found is not None:
-                _kept.move_to_end(key)
+        found = ENTRIES.get(key)
         if found is None:
             found = fetch(self, io, discard_deleted=False)
-            _keep(key, found)
+            ENTRIES.put(key, found)
         deleted = ManifestEntryStatus.DELETED
         return [_own(one) for one in found if not discard_deleted or one.status != deleted]
 
     manifest.fetch_manifest_entry = fetch_once
-
-
-def _keep(key: tuple[object, ...], entries: list[Any]) -> None:
-    with _guard:
-        _kept[key] = entries
-        files = sum(map(len, _kept.values()))
-        while files > _FILES:
-            files -= len(_kept.popitem(last=False)[1])
-
-
-def forget_manifests() -> None:
-    """Read them again from their files, whatever has become of those."""
-    with _guard:
-        _kept.clear()
 
 
 def _own(entry: Any) -> Any:
