@@ -1,7 +1,7 @@
 """What was read of files that never change: it stays at hand, the latest of it.
 
-A manifest of Iceberg is never written twice under a name, and a plan of a read asks for those of the
-plan before. (A table's metadata are read each time: a damaged file is not to be committed onto.)
+A manifest of Iceberg is never written twice under a name, and a plan of a read asks for those of
+the plan before. (A table's metadata are read each time: onto a damaged file nothing is committed.)
 """
 
 from __future__ import annotations
