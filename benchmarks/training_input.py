@@ -4,7 +4,9 @@
 
 Rows of 34 columns and two sequences of 512, at size 1 a hundred thousand. *Reading*: until the
 tensors are there. *Training*: a ranker that pools the sequences and crosses the numbers, whose rate
-on one frozen batch is the roofline. Ours joins the sequences from the log of actions as it reads
+on one frozen batch is the roofline; it is about as light as a ranker can be, and on two CPUs it and
+its input take the same cores. *Attending*: one that attends over what the user did, as rankers of
+today do. Ours joins the sequences from the log of actions as it reads
 (or reads the set that it kept); the others are given wide rows, joined and stored before. Each in
 a process of its own, two CPUs.
 """
@@ -237,6 +239,9 @@ SOURCES: dict[str, tuple[Callable[[str], Iterator[Tensors]], tuple[str, ...]]] =
 }
 
 
+ATTENDING = ("ours, joined as read", "ours, a thread ahead", "DataLoader, 2 workers")
+
+
 # -- what is done with them --------------------------------------------------------------------
 
 
@@ -248,19 +253,21 @@ def read_all(source: Callable[[str], Iterator[Tensors]], folder: str) -> tuple[i
     return rows, check
 
 
-def train_all(source: Callable[[str], Iterator[Tensors]], folder: str) -> tuple[int, float]:
+def train_all(
+    source: Callable[[str], Iterator[Tensors]], folder: str, *, attends: bool = False
+) -> tuple[int, float]:
     import torch
 
     torch.set_num_threads(2)
-    step, rows = trainer(), 0
+    step, rows = trainer(attends=attends), 0
     for batch in source(folder):
         step(batch)
         rows += len(batch["y"])
     return rows, 0.0
 
 
-def trainer() -> Callable[[Tensors], float]:
-    """A ranker: both sequences pooled by item, numbers crossed, two layers."""
+def trainer(*, attends: bool = False) -> Callable[[Tensors], float]:
+    """A ranker: both sequences pooled by item, or attended over; numbers crossed, two layers."""
     import torch
     from torch import nn
 
@@ -270,21 +277,35 @@ def trainer() -> Callable[[Tensors], float]:
         def __init__(self) -> None:
             super().__init__()
             self.items = nn.EmbeddingBag(5000, 32, mode="sum", include_last_offset=True)
+            self.seen, self.asks = nn.Linear(32, 64), nn.Linear(32, 32)
             self.cross = nn.Linear(64, 64)
             self.deep = nn.Sequential(nn.Linear(64, 256), nn.ReLU(), nn.Linear(256, 1))
 
         def forward(self, batch: Tensors) -> Any:
-            past = self.items(
-                batch["past__item"].long(),
-                batch["past__item__offsets"],
-                per_sample_weights=batch["past__amount"],
-            )
             numbers = batch.get("numbers")
             numbers = (
                 torch.stack([batch[name] for name in NUMBERS], 1) if numbers is None else numbers
             )
-            whole = torch.cat([past / LENGTH, numbers], 1)
+            past = self.attended(batch, numbers) if attends else self.pooled(batch)
+            whole = torch.cat([past, numbers], 1)
             return self.deep(whole * self.cross(whole) + whole).squeeze(1)
+
+        def pooled(self, batch: Tensors) -> Any:
+            items, offsets = batch["past__item"].long(), batch["past__item__offsets"]
+            return self.items(items, offsets, per_sample_weights=batch["past__amount"]) / LENGTH
+
+        def attended(self, batch: Tensors, numbers: Any) -> Any:
+            ends = batch["past__item__offsets"]
+            lengths = ends[1:] - ends[:-1]
+            there = torch.arange(LENGTH) < lengths[:, None]
+            places = torch.zeros(len(lengths), LENGTH, dtype=torch.long)
+            places[there] = batch["past__item"].long()
+            seen = self.seen(nn.functional.embedding(places, self.items.weight))
+            keys, values = seen.chunk(2, -1)
+            asks = self.asks(numbers)[:, None]
+            mask = there[:, None]
+            found = nn.functional.scaled_dot_product_attention(asks, keys, values, attn_mask=mask)
+            return found[:, 0]
 
     ranker = Ranker()
     optimiser = torch.optim.Adam(ranker.parameters())
@@ -302,7 +323,12 @@ def trainer() -> Callable[[Tensors], float]:
 CONTENDERS: dict[str, tuple[_apart.Contender, tuple[str, ...]]] = {
     **{f"read: {name}": (partial(read_all, one), uses) for name, (one, uses) in SOURCES.items()},
     **{f"train: {name}": (partial(train_all, one), uses) for name, (one, uses) in SOURCES.items()},
+    **{
+        f"attend: {name}": (partial(train_all, SOURCES[name][0], attends=True), SOURCES[name][1])
+        for name in ATTENDING
+    },
     "train: a frozen batch": (partial(train_all, frozen), (*LAKE, "torch")),
+    "attend: a frozen batch": (partial(train_all, frozen, attends=True), (*LAKE, "torch")),
 }
 
 
@@ -320,14 +346,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         prepare(folder, asked.size)
         print(explain(plan(folder)))
-        for kind in ("read", "train"):
+        for kind in ("read", "train", "attend"):
             names = [name for name in CONTENDERS if name.startswith(f"{kind}: ")]
             rounds = [
                 {n: _apart.run("benchmarks.training_input", n, folder) for n in names}
                 for _ in range(asked.rounds)
             ]
             best = _apart.best(rounds)
-            roof = best.pop("train: a frozen batch", {}).get("seconds")
+            roof = best.pop(f"{kind}: a frozen batch", {}).get("seconds")
             _apart.report(f"{kind} at size {asked.size}", best, f"{kind}: ours")
             if roof is not None:
                 for name, told in best.items():
