@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from bowerbird.core.errors import UserError
 from bowerbird.lake.specs import Table
-from bowerbird.lake.types import Type
+from bowerbird.lake.types import Type, parse
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -113,6 +113,11 @@ def spec_arrow_schema(spec: Table) -> pa.Schema:
 def arrow_types(columns: dict[str, Type]) -> pa.Schema:
     """Arrow's schema of declared columns."""
     return plain_arrow_schema(iceberg_schema(columns))
+
+
+def as_stored(schema: pa.Schema) -> pa.Schema:
+    """The types that columns have once they were written to a table and are read from it."""
+    return arrow_types({field.name: parse(declared_type(field.type)) for field in schema})
 
 
 def declared_type(kind: pa.DataType) -> str:

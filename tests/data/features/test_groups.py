@@ -21,7 +21,7 @@ from bowerbird.data.features.alignment import (
     reach,
 )
 from bowerbird.data.features.columns import DAY, Count, Last, Sum
-from bowerbird.data.features.compute import compute
+from bowerbird.data.features.compute import compute, with_lookup
 from bowerbird.data.features.leakage import audit
 from bowerbird.data.features.specs import FeatureGroup
 
@@ -224,3 +224,41 @@ def test_a_day_boundary_is_the_midnight_before() -> None:
 )
 def test_an_alignment_that_is_none_is_told(alignment: Any) -> None:
     assert problem_of(alignment)
+
+
+# -- attributes of a lookup ----------------------------------------------------------------------
+
+BY_BRAND = FeatureGroup(
+    "shop/of_brand",
+    source="table:shop/purchases",
+    key=("brand",),
+    lookup="table:shop/items",
+    lookup_by="item",
+    columns={"n": Count()},
+)
+
+
+def bought(items: list[int | None]) -> pa.Table:
+    return pa.table({"item": pa.array(items, pa.int32())})
+
+
+def test_an_event_gets_the_attributes_of_its_own_row_and_a_null_gets_none() -> None:
+    items = pa.table({"item": [7, 8, None, None], "brand": ["tea", "pot", "of nobody", "nor this"]})
+    found = with_lookup(BY_BRAND, bought([8, None, 9, 7]), items)
+    assert found["brand"].to_pylist() == ["pot", None, None, "tea"]
+
+
+def test_two_rows_of_attributes_for_one_event_are_refused_and_others_are_not() -> None:
+    items = pa.table({"item": [7, 8, 8, 9], "brand": ["tea", "pot", "pan", "mug"]})
+    assert with_lookup(BY_BRAND, bought([7, 9]), items)["brand"].to_pylist() == ["tea", "mug"]
+    with pytest.raises(UserError) as refused:
+        with_lookup(BY_BRAND, bought([7, 8, 8]), items)
+    told = str(refused.value)
+    assert "feature_group:shop/of_brand: lookup: 2 rows of table:shop/items have item=8" in told
+    assert "2 events" in told
+    assert "expected: one row of attributes for each item" in told
+
+
+def test_a_lookup_without_a_row_has_no_attributes() -> None:
+    items = pa.table({"item": pa.array([], pa.int64()), "brand": pa.array([], pa.string())})
+    assert with_lookup(BY_BRAND, bought([7]), items)["brand"].to_pylist() == [None]

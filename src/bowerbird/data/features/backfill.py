@@ -23,7 +23,7 @@ from bowerbird.data.features.alignment import moments, reach
 from bowerbird.data.features.columns import duration, longest_window
 from bowerbird.data.features.compute import output_schema, prepared
 from bowerbird.data.features.events import microseconds
-from bowerbird.data.features.leakage import audit
+from bowerbird.data.features.leakage import audit, refuse
 from bowerbird.data.features.sources import events_between, source_schema
 from bowerbird.data.features.specs import Backfill, FeatureGroup, calls_of
 from bowerbird.data.making import want
@@ -34,7 +34,6 @@ from bowerbird.lake.schema import columns_of, declared_type
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from bowerbird.data.features.timeline import Ints
     from bowerbird.lake.specs import Transform
 
 ROWS_A_TASK = 2_000_000
@@ -306,10 +305,11 @@ def stage(home: Home, job: Staging, ref: str) -> Written:
         inside.tell(f"{group.ref.name}: {rows.num_rows:,} rows")
         asked = pa.table({name: rows[spec.keys.get(name, name)] for name in group.key})
         asked = asked.append_column("at", asked_at)
-        events = _seen(lake, job, group)
+        events, cut = _seen(lake, job, group)
         found = _computed(group, events, asked)
         if spec.audit:
-            _refuse_leaks(spec, group, events, asked, found, at)
+            seen = audit(group, events, asked, found, at=at, cut=cut, sample=spec.audit)
+            refuse(seen, group, f"{spec.ref}: {group.ref}")
         for name in group.names:
             columns[column_name(group, name)] = found[name]
     return write(lake, job.layout, pa.table(columns), job.folder, ref)
@@ -329,8 +329,9 @@ def _computed(group: FeatureGroup, events: pa.Table, asked: pa.Table) -> pa.Tabl
     return pa.concat_tables([answer(asked.slice(start, ROWS_A_BLOCK)) for start in blocks])
 
 
-def _seen(lake: Lake, job: Staging, group: FeatureGroup) -> pa.Table:
-    """The events that the rows of a task's cells can see."""
+def _seen(lake: Lake, job: Staging, group: FeatureGroup) -> tuple[pa.Table, tuple[str, ...]]:
+    """The events that the rows of a task's cells can see, and the columns whose partitions, which
+    the rows share, these were taken from."""
     by = parts.split_of(lake, job.spec.rows)
     split = parts.split_of(lake, group.source)
     fields = _alike(job.spec, group, job.cells[0], by, split)
@@ -340,7 +341,8 @@ def _seen(lake: Lake, job: Staging, group: FeatureGroup) -> pa.Table:
     if len(known) == len(spans):
         whole = min(span[0] for span in known), max(span[1] for span in known)
         between = _visible(job.spec, group, whole)
-    return events_between(lake, group, job.inputs, fields, between)
+    cut = tuple(by[field].column for field in fields)
+    return events_between(lake, group, job.inputs, fields, between), cut
 
 
 def _refuse_duplicates(spec: Backfill, rows: pa.Table) -> None:
@@ -357,32 +359,6 @@ def _refuse_duplicates(spec: Backfill, rows: pa.Table) -> None:
             where=f"{spec.ref}: id",
             expected="columns that tell every row apart",
         )
-
-
-def _refuse_leaks(
-    spec: Backfill,
-    group: FeatureGroup,
-    events: pa.Table,
-    asked: pa.Table,
-    found: pa.Table,
-    at: Ints,
-) -> None:
-    seen = audit(group, events, asked, found, at=at, sample=spec.audit)
-    if seen.clean:
-        return
-    where = f"{spec.ref}: {group.ref}"
-    if seen.leaks:
-        raise UserError(
-            f"{group.ref.name} reads the future: {seen.leaks[0]}",
-            where=where,
-            expected="values that are the same when nothing after the row's moment is there",
-            fix="compare with the asked moment by < in SQL, or declare known_at=",
-        )
-    raise UserError(
-        f"the moment of {seen.future:,} of {seen.rows:,} rows lies after the row",
-        where=where,
-        expected="an alignment by PointInTime or DayBoundary, for rows to train on",
-    )
 
 
 def _told(values: Mapping[str, Any]) -> str:

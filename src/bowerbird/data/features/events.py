@@ -60,7 +60,7 @@ class Events(msgspec.Struct, frozen=True, eq=False):
     def find(self, asked: pa.Table) -> Ints:
         """Each asked row's key as a place in the timeline; -1 for a key without events, or null."""
         parts = [
-            _numbered(asked[column], column, values)
+            numbered(asked[column], column, values)
             for column, values in zip(self.key, self.names, strict=True)
         ]
         return self.line.find(parts)
@@ -256,8 +256,11 @@ def _coded(column: pa.ChunkedArray) -> tuple[Ints, pa.Array]:
     return np.asarray(coded.indices.fill_null(0), dtype=np.int64), coded.dictionary
 
 
-def _numbered(column: pa.ChunkedArray, name: str, values: pa.Array) -> Ints:
-    """An asked key's part by the events' numbers; -1 for one that no event has."""
+def numbered(column: pa.ChunkedArray, name: str, values: pa.Array | pa.ChunkedArray) -> Ints:
+    """The place of each value of a key's part among `values`, the first one; -1: nowhere, or null.
+
+    Raises `UserError` for a number that would be looked for among texts, or the reverse.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -265,7 +268,7 @@ def _numbered(column: pa.ChunkedArray, name: str, values: pa.Array) -> Ints:
     if one != other:
         if pa.types.is_integer(one) != pa.types.is_integer(other):
             raise UserError(
-                f"key {name!r} is {one} where it is asked for, and {other} in the events",
+                f"key {name!r} is {one} where it is asked for, and {other} where it is found",
                 expected="one type on both sides",
                 fix=f"declare {name!r} alike in both tables",
             )

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
+from bowerbird.core.errors import UserError
 from bowerbird.data.features.compute import compute
 from bowerbird.data.features.events import microseconds
 
@@ -23,7 +24,11 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from bowerbird.data.features.specs import FeatureGroup
-    from bowerbird.data.features.timeline import Ints
+    from bowerbird.data.features.timeline import Ints, Mask
+
+
+class LeakageError(UserError):
+    """What stands beside a row was computed from what came after it."""
 
 
 class Leak(msgspec.Struct, frozen=True):
@@ -69,15 +74,17 @@ def audit(
     staged: pa.Table,
     *,
     at: Ints | None = None,
+    cut: Sequence[str] = (),
     sample: int = 200,
     seed: int = 0,
 ) -> Audit:
     """Draw rows of what was staged for `asked` (key, ``at``: the moments) and compute them blind.
 
-    events: the source's rows, all of them, also those to come. at: the rows' own times.
+    events: the source's rows, also those to come. at: the rows' own times. cut: columns of the key
+    by whose buckets or partitions the events were cut: there a row must not see other values'
+    events, of which others would be there if the tables lay otherwise.
     """
     import pyarrow as pa
-    import pyarrow.compute as pc
 
     moments = microseconds(asked["at"].fill_null(0))
     future = 0 if at is None else int((moments > at).sum())
@@ -85,24 +92,45 @@ def audit(
     known = microseconds(events[group.at].fill_null(0))
     if group.known_at:
         known = np.maximum(known, microseconds(events[group.known_at].fill_null(0)))
-    if group.columns:  # a column sees its own key alone: the others' events need not be sorted
-        some = asked.take(pa.array(drawn))
-        of_key = np.ones(len(known), dtype=bool)
-        for name in group.key:
-            of_key &= np.asarray(pc.is_in(events[name], value_set=_values(some[name])))
-        events, known = events.filter(pa.array(of_key)), known[of_key]
+    cut = group.key if group.columns else cut  # a column sees its own key alone
+    own = _of_keys(events, asked.take(pa.array(drawn)), cut)
+    events, known = events.filter(pa.array(own)), known[own]
     leaks: list[Leak] = []
     for moment in np.unique(moments[drawn]):
         rows = drawn[moments[drawn] == moment]
         some = asked.take(pa.array(rows))
-        before = events.filter(pa.array(known < moment))
+        before = events.filter(pa.array((known < moment) & _of_keys(events, some, cut)))
         blind = compute(group, before, some)
         leaks += _different(group, some, staged.take(pa.array(rows)), blind, rows, int(moment))
     return Audit(len(moments), len(drawn), tuple(leaks), future)
 
 
-def _values(column: pa.ChunkedArray) -> pa.Array:
-    return column.combine_chunks().unique()
+def refuse(found: Audit, group: FeatureGroup, where: str) -> None:
+    """Raise `LeakageError` for what an audit found. where: the place in the user's words."""
+    if found.leaks:
+        raise LeakageError(
+            f"{group.ref.name} reads the future: {found.leaks[0]}",
+            where=where,
+            expected="the same values without what came after the row's moment, and without other "
+            "keys that lie in the same bucket or partition",
+            fix="compare with the asked moment by <, with the asked key by =, or declare known_at=",
+        )
+    if found.future:
+        raise LeakageError(
+            f"the moment of {found.future:,} of {found.rows:,} rows lies after the row",
+            where=where,
+            expected="an alignment by PointInTime or DayBoundary, for rows to train on",
+        )
+
+
+def _of_keys(events: pa.Table, asked: pa.Table, names: Sequence[str]) -> Mask:
+    """Which events have, of each of these columns, a value that some asked row has too."""
+    import pyarrow.compute as pc
+
+    own = np.ones(events.num_rows, dtype=bool)
+    for name in names:
+        own &= np.asarray(pc.is_in(events[name], value_set=asked[name].combine_chunks().unique()))
+    return own
 
 
 def _different(

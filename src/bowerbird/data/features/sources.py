@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from bowerbird.core.errors import UserError
-from bowerbird.data.features.compute import source_columns, with_lookup
+from bowerbird.data.features.compute import needed_columns, with_lookup
 from bowerbird.data.features.specs import FeatureGroup
 from bowerbird.lake import Lake, parts, read
 from bowerbird.lake.schema import plain_arrow_schema
@@ -77,9 +77,9 @@ def _known_between(group: FeatureGroup, low: datetime, high: datetime | None) ->
 def _columns(lake: Lake, group: FeatureGroup) -> tuple[list[str] | None, list[str]]:
     """What to read of the source (None: all), and what of the lookup."""
     known = lake.load(group.source).schema().column_names
-    wanted = source_columns(group)
+    needed = needed_columns(group)
     lacking = [name for name in group.key if name not in known]
-    never = [name for name in wanted or (group.at,) if name not in (*known, *group.key)]
+    never = [name for name in needed if name not in (*known, *group.key)]
     never += [] if group.lookup else lacking
     if never:
         raise UserError(
@@ -87,4 +87,4 @@ def _columns(lake: Lake, group: FeatureGroup) -> tuple[list[str] | None, list[st
             where=str(group.ref),
             expected=f"one of: {', '.join(known)}; or a lookup= that has what the key names",
         )
-    return None if wanted is None else [name for name in wanted if name in known], lacking
+    return [name for name in needed if name in known] if group.columns else None, lacking

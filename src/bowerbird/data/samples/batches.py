@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from bowerbird.core.engine import Engine
     from bowerbird.core.steps import Home
+    from bowerbird.data.features.specs import Place
     from bowerbird.data.samples.splits import Window
     from bowerbird.lake.joins.buckets import Bucket
 
@@ -254,11 +255,18 @@ def batches(
     Everything that can be wrong with the set is said before the first batch (`checks.check`); a
     reader that goes on from a position was checked when it began.
     """
+    if engine is not None:
+        plan.refuse_elsewhere(place_of(engine))
     how = How(plan, batch_size=batch_size, memory=memory, seed=seed, split=split, shard=shard)
     plan = pruned(Lake(home), plan, how.window)
     if position.batch == 0:
         checks.check(home, plan, window=how.window, memory=memory, batch_size=batch_size)
     return unchecked(home, plan, how, position, engine, folder)
+
+
+def place_of(engine: Engine) -> Place:
+    """Where an engine's tasks compute: its name begins with what it is."""
+    return "ray" if engine.name.startswith("ray") else "local"
 
 
 def unchecked(

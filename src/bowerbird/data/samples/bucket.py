@@ -14,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from bowerbird.core.errors import UserError
+from bowerbird.data.features.alignment import moments
+from bowerbird.data.features.compute import with_lookup
 from bowerbird.data.features.specs import FeatureGroup
 from bowerbird.data.samples import sides as beside
 from bowerbird.data.samples.arrays import (
@@ -88,9 +90,7 @@ class Reader:
             return self.groups[side.name]
         events = self.read(side.table, 0 if side.shared else bucket)
         if side.lookup is not None:
-            names = [name for name in side.lookup.schema.column_names if name != group.lookup_by]
-            attributes = self.whole(side.lookup)
-            events = beside.with_attributes(events, attributes, group.lookup_by, names)
+            events = with_lookup(group, events, self.whole(side.lookup))
         opened = beside.open_group(group, events)
         if side.shared:
             self.groups[side.name] = opened
@@ -366,18 +366,21 @@ def _open_side(
     at = rows.at[rows.first] if side.user else rows.at
     try:
         if isinstance(side.kind, FeatureGroup):
-            given = _table([*zip(side.key, asked, strict=True), (_AT, _time(at))])
-            return beside.computed(reader.group(side, side.kind, bucket), side.name, given, _AT)
+            moment = _time(moments(plan.spec.alignment, at))
+            given = _table([*zip(side.key, asked, strict=True), ("at", moment)])
+            how = beside.Audited(plan.spec.audit, () if side.shared else side.table.by)
+            group = reader.group(side, side.kind, bucket)
+            return beside.computed(group, side.name, given, at, how)
         table = reader.side(side, bucket)
         if isinstance(side.kind, Beside):
             return beside.matched(side.kind, side.name, side.columns, table, side.key, asked, at)
         return beside.earlier(side.kind, side.name, table, side.key, asked, at)
     except UserError as error:
-        error.within(f"{plan.spec.ref}: {side.name}")
+        error.within(f"bucket {bucket}" if isinstance(side.kind, FeatureGroup) else side.name)
+        error.within(str(plan.spec.ref))
         raise
 
 
-_AT = "\0at"
 _NONE = beside.Matched(None, np.empty(0, dtype=np.int64))
 _NOBODY = "\0"
 

@@ -66,6 +66,7 @@ def to_ray(
     from ray.data.block import BlockMetadata
     from ray.data.datasource import Datasource, ReadTask
 
+    plan.refuse_elsewhere("ray")
     how = How(plan, batch_size=BLOCK, memory=MEMORY, seed=seed, split=split, shard=(0, 1))
     plan = pruned(Lake(home), plan, how.window)
     check(home, plan, window=how.window)

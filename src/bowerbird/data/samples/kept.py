@@ -23,7 +23,7 @@ from bowerbird.core.steps import Home, StepKind, TargetKind, Work
 from bowerbird.core.targets import WHOLE, Change, LogTarget, Token
 from bowerbird.data.features.specs import FeatureGroup
 from bowerbird.data.samples import transforms
-from bowerbird.data.samples.batches import fitted
+from bowerbird.data.samples.batches import fitted, place_of
 from bowerbird.data.samples.bucket import Reader, open_bucket
 from bowerbird.data.samples.checks import check
 from bowerbird.data.samples.order import Length
@@ -62,6 +62,8 @@ def keep(home: Home, plan: SetPlan, engine: Engine | None = None) -> Kept:
     ordered by.
     """
     _refuse_moved(plan)
+    if engine is not None:
+        plan.refuse_elsewhere(place_of(engine))
     ref, lake = str(plan.spec.ref), Lake(home)
     token = Token(f"samples/{plan.fingerprint}")
     target = LogTarget(TableLog(lake, ref), SystemClock())

@@ -14,16 +14,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from bowerbird.core.errors import UserError
+from bowerbird.data.features.leakage import LeakageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+__all__ = ["Leak", "LeakageError", "audit", "refuse_leaks"]
+
 Ints = npt.NDArray[np.int64]
-
-
-class LeakageError(UserError):
-    """A fitted statistic is used for queries that it may have seen the outcome of."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bowerbird.data.features.alignment import moments
+from bowerbird.data.features.compute import compute
+from bowerbird.data.features.events import counted_from
 from bowerbird.data.features.reference import value
+from bowerbird.data.features.sources import events_between
 from bowerbird.data.features.specs import FeatureGroup
 from bowerbird.data.samples.arrays import microseconds
 from bowerbird.data.samples.labels import Reward
@@ -19,6 +23,8 @@ from bowerbird.lake import Lake, read
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import pyarrow as pa
 
     from bowerbird.data.samples.planning import SetPlan, SidePlan
     from bowerbird.lake.joins.buckets import Bucketed
@@ -31,10 +37,13 @@ def plain_rows(lake: Lake, plan: SetPlan) -> list[Row]:
     spec = plan.spec
     rows = _read(lake, plan.rows, (spec.at,))
     for side in plan.sides:
-        beside = _read(lake, side.table, _times(side))
-        if side.lookup is not None and isinstance(side.kind, FeatureGroup):
-            known = {row[side.kind.lookup_by]: row for row in _read(lake, side.lookup, ())}
-            beside = [known.get(row[side.kind.lookup_by], {}) | row for row in beside]
+        if isinstance(side.kind, FeatureGroup):
+            events = events_between(lake, side.kind, _versions(side, side.kind), None, (None, None))
+            for row in rows:
+                moment = int(moments(spec.alignment, np.array([row[f"\0{spec.at}"]]))[0])
+                row |= _computed(side, side.kind, events, row, moment)
+            continue
+        beside = _read(lake, side.table, (side.kind.at,) if side.kind.at else ())
         for row in rows:
             row |= _beside(side, row, beside, spec.at)
     for row in rows:
@@ -59,10 +68,6 @@ def _read(lake: Lake, table: Bucketed, times: Sequence[str]) -> list[Row]:
     return rows
 
 
-def _times(side: SidePlan) -> tuple[str, ...]:
-    return (side.kind.at,) if side.kind.at else ()
-
-
 def _beside(side: SidePlan, row: Row, beside: list[Row], at: str) -> Row:
     asked = [_key(row, name) for name in side.on]
     mine = [
@@ -70,8 +75,6 @@ def _beside(side: SidePlan, row: Row, beside: list[Row], at: str) -> Row:
     ]
     moment = row[f"\0{at}"]
     match side.kind:
-        case FeatureGroup():
-            return _computed(side, side.kind, mine, moment)
         case SequenceOf(at=time, last=last, where=where):
             known = [one for one in mine if _before(one, time, moment)]
             known = [o for o in known if all(o[name] in values for name, values in where.items())]
@@ -104,19 +107,32 @@ def _before(one: Row, time: str, moment: int) -> bool:
     return known is not None and known < moment
 
 
-def _computed(side: SidePlan, group: FeatureGroup, mine: list[Row], moment: int) -> Row:
-    timed = [one | {"at": one[f"\0{group.at}"]} for one in mine]
-    known = [one for one in timed if one["at"] is not None and one["at"] < moment]
-    known.sort(key=lambda one: one["at"])
-    return {
-        made: _narrow(value(group.columns[column], known, moment))
-        for column, made in zip(side.columns, side.made, strict=True)
-    }
+def _versions(side: SidePlan, group: FeatureGroup) -> dict[str, str | None]:
+    pinned = {group.source: side.table} | ({group.lookup: side.lookup} if side.lookup else {})
+    return {ref: None if t.version is None else str(t.version) for ref, t in pinned.items()}
 
 
-def _narrow(found: Any) -> Any:
-    """Fractions are read as float32."""
-    return float(np.float32(found)) if isinstance(found, float) else found
+def _computed(side: SidePlan, group: FeatureGroup, events: pa.Table, row: Row, moment: int) -> Row:
+    """A group of one row, from the events alone that were known before its moment."""
+    import pyarrow as pa
+
+    events, at = counted_from(events, (), group.at, group.known_at)
+    known = events.filter(pa.array(at < moment))
+    if group.columns:
+        asked = [_key(row, name) for name in side.on]
+        times = at[at < moment].tolist()
+        timed = [event | {"at": t} for event, t in zip(known.to_pylist(), times, strict=True)]
+        mine = [e for e in timed if None not in asked and [e[name] for name in side.key] == asked]
+        mine.sort(key=lambda event: event["at"])
+        found = {name: value(column, mine, moment) for name, column in group.columns.items()}
+    else:
+        key = {
+            name: pa.array([_key(row, on)], events.schema.field(name).type)
+            for name, on in zip(side.key, side.on, strict=True)
+        }
+        at_moment = pa.array([moment], pa.timestamp("us", tz="UTC"))
+        (found,) = compute(group, known, pa.table({**key, "at": at_moment})).to_pylist()
+    return {made: found[column] for column, made in zip(side.columns, side.made, strict=True)}
 
 
 def _worth(label: Reward, row: Row) -> float:

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from bowerbird.core.errors import SpecError, UserError
+from bowerbird.core.functions import function_tree
 from bowerbird.core.meaning import digest, tree_of
 from bowerbird.core.specs import Spec, of_kind
-from bowerbird.data.features.columns import fields_of
-from bowerbird.data.features.specs import FeatureGroup
+from bowerbird.data.features.compute import needed_columns, refuse_elsewhere
+from bowerbird.data.features.specs import FeatureGroup, Place, calls_of
 from bowerbird.data.samples import labels, transforms
 from bowerbird.data.samples.sampling import Between, Downsample, WithoutSpam, share_of
 from bowerbird.data.samples.specs import Beside, SequenceOf, TrainingSet, batch_name, side_name
@@ -107,15 +108,30 @@ class SetPlan(msgspec.Struct, frozen=True):
     @property
     def fingerprint(self) -> str:
         """Of what is read and how: the same fingerprint gives the same batches."""
-        groups = {side.name: tree_of(side.kind) for side in self.sides if _is_group(side)}
+        calls = [*self.spec.calls(), *(call for one in self.groups for call in calls_of(one))]
         return digest(
             {
                 "spec": tree_of(self.spec),
-                "groups": groups,
+                "groups": {one.ref.name: tree_of(one) for one in self.groups},
+                "functions": {name: function_tree(name) for name in calls},
                 "versions": dict(self.versions),
                 "buckets": self.count,
             }
         )
+
+    @property
+    def groups(self) -> tuple[FeatureGroup, ...]:
+        """The feature groups that are computed while it is read."""
+        return tuple(side.kind for side in self.sides if isinstance(side.kind, FeatureGroup))
+
+    def refuse_elsewhere(self, place: Place) -> None:
+        """Raise `UserError` for a group that says that it is not computed there."""
+        for group in self.groups:
+            try:
+                refuse_elsewhere(group, place)
+            except UserError as error:
+                error.within(str(self.spec.ref))
+                raise
 
     def window(self, split: str) -> Window:
         """The window of a split, "" for all rows."""
@@ -133,10 +149,6 @@ class SetPlan(msgspec.Struct, frozen=True):
         return self.spec.splits.window(split, self.latest)
 
 
-def _is_group(side: SidePlan) -> bool:
-    return isinstance(side.kind, FeatureGroup)
-
-
 def plan_set(
     lake: Lake,
     spec: TrainingSet,
@@ -152,8 +164,9 @@ def plan_set(
     names that stand twice, buckets that do not divide.
     """
     spec.check()
-    planner = _Planner(lake, spec, specs or {}, versions or {})
-    return pruned(lake, planner.plan(), (None, None))
+    plan = _Planner(lake, spec, specs or {}, versions or {}).plan()
+    plan.refuse_elsewhere("local")  # a few rows are, wherever the batches are made
+    return pruned(lake, plan, (None, None))
 
 
 def pruned(lake: Lake, plan: SetPlan, window: Window) -> SetPlan:
@@ -270,9 +283,13 @@ class _Planner:
             if isinstance(one, Beside):
                 yield side_name(one), one.on or (group.key if group else (self.spec.entity,))
             elif group is not None:
-                yield side_name(one), group.key
+                yield side_name(one), self._named(group)
         for name, sequence in self.spec.sequences.items():
             yield name, sequence.on or (self.spec.entity,)
+
+    def _named(self, group: FeatureGroup) -> tuple[str, ...]:
+        """A group's key by the names that the rows have for it."""
+        return tuple(self.spec.keys.get(name, name) for name in group.key)
 
     def _group(self, one: str | Beside) -> FeatureGroup | None:
         ref = one.table if isinstance(one, Beside) else one
@@ -283,7 +300,9 @@ class _Planner:
                 f"{self.spec.ref} reads {ref}, and its spec was not given",
                 expected="specs: ref -> spec, with the feature groups that the set names",
             )
-        return of_kind(self.specs, ref, FeatureGroup)
+        group = of_kind(self.specs, ref, FeatureGroup)
+        group.check()
+        return group
 
     def _feature(self, n: int, one: str | Beside) -> SidePlan:
         group, where = self._group(one), f"features[{n}]"
@@ -322,38 +341,30 @@ class _Planner:
         return Beside(ref, at=self.spec.at if self.spec.at in names else "")
 
     def _computed(self, where: str, group: FeatureGroup) -> SidePlan:
-        if not group.columns:
-            raise UserError(
-                f"{group.ref} has no columns over events, which are what is computed while reading",
-                where=f"{self.spec.ref}: {where}",
-                expected="a group with columns, or the table that is made of it",
-                fix="Beside(…) of the table that is kept of it, or that it is staged in",
-            )
         schema = self._schema(group.source)
-        fields = {field for column in group.columns.values() for field in fields_of(column)}
-        key = [name for name in group.key if name in schema.names or not group.lookup]
-        needs = list(dict.fromkeys([*key, *([group.lookup_by] if group.lookup else []), group.at]))
-        self._needs(where, group.source, schema, [*needs, *sorted(fields)])
-        read = list(dict.fromkeys([*needs, *sorted(fields)]))
+        lacking = [name for name in group.key if group.lookup and name not in schema.names]
+        needed = [name for name in needed_columns(group) if name not in lacking]
+        self._needs(where, group.source, schema, needed)
+        read = needed if group.columns else schema.names
         lookup = None
         if group.lookup:
-            lacking = [name for name in group.key if name not in schema.names]
             attributes = self._schema(group.lookup)
             self._needs(where, group.lookup, attributes, [group.lookup_by, *lacking])
             lookup = self._whole(group.lookup, [group.lookup_by, *lacking])
             schema = _with(schema, attributes, lacking)
+        on = self._named(group)
         side = SidePlan(
             name=side_name(str(group.ref)),
             kind=group,
-            on=self._on(where, group.key, group.source, schema, group.key),
+            on=self._on(where, on, group.source, schema, group.key),
             key=group.key,
-            columns=tuple(group.columns),
-            table=self._side_table(group.source, group.key, group.key, read),
+            columns=group.names,
+            table=self._side_table(group.source, on, group.key, read),
             shared=False,
             user=False,
             lookup=lookup,
         )
-        return self._joined(side, dict.fromkeys(group.columns))
+        return self._joined(side, dict.fromkeys(group.names))
 
     def _beside(self, where: str, one: Beside) -> SidePlan:
         schema = self._schema(one.table)

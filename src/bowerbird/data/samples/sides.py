@@ -8,17 +8,19 @@ wide.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from bowerbird.core.errors import UserError
 from bowerbird.data.features.compute import prepared
+from bowerbird.data.features.leakage import Audit, audit, refuse
 from bowerbird.data.samples.arrays import NULL, joint_codes, microseconds, one_piece, ranges_of
 from bowerbird.data.samples.leakage import refuse_leaks
 from bowerbird.data.samples.sequences import actions
 from bowerbird.data.samples.specs import batch_name
+from bowerbird.lake.schema import as_stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -108,51 +110,54 @@ def _taken(rows: pa.Table, places: Ints) -> dict[str, pa.Array]:
 
 @dataclass(frozen=True, eq=False)
 class OpenGroup:
-    """A group's events in order, to be asked many times. nbytes: about what is held of them."""
+    """A group's events, to be asked many times. nbytes: about what is held of them.
 
+    events: of SQL and of a function, whose answers are audited; None: columns, which cannot leak.
+    """
+
+    group: FeatureGroup
     answer: Callable[[pa.Table], pa.Table]
-    key: tuple[str, ...]
+    events: pa.Table | None
     nbytes: int
 
-    def values(self, asked: pa.Table, at: str) -> pa.Table:
-        """The group's columns for each asked row, from the events strictly before its time."""
-        named = asked.select([*self.key, at]).rename_columns([*self.key, "at"])
-        return self.answer(named)
+    def audited(self, asked: pa.Table, found: pa.Table, at: Ints, how: Audited) -> Audit:
+        """What an audit of an answer finds. at: the askers' own times."""
+        if self.events is None:
+            moments = microseconds(asked.column("at"))
+            return Audit(len(at), 0, future=int((moments > at).sum()))
+        return audit(self.group, self.events, asked, found, at=at, cut=how.cut, sample=how.sample)
+
+
+class Audited(NamedTuple):
+    """How answers are audited. sample: of so many rows. cut: by which part of the key the events
+    were cut into buckets."""
+
+    sample: int
+    cut: tuple[str, ...] = ()
 
 
 def open_group(group: FeatureGroup, events: pa.Table) -> OpenGroup:
     """Sort a group's events once; keys, places and times of them are held, and sums a column."""
-    held = events.num_rows * 8 * (4 + 2 * len(group.columns))
-    return OpenGroup(prepared(group, events), group.key, int(events.nbytes) + held)
+    held = events.num_rows * 8 * (4 + 2 * len(group.columns)) if group.columns else 0
+    kept = None if group.columns else events
+    return OpenGroup(group, prepared(group, events), kept, int(events.nbytes) + held)
 
 
-def computed(opened: OpenGroup, name: str, asked: pa.Table, at: str) -> Computed:
-    """A feature group's values, as float32, its columns named for the batch."""
-    import pyarrow as pa
+def computed(opened: OpenGroup, name: str, asked: pa.Table, at: Ints, how: Audited) -> Computed:
+    """A feature group's values, its columns named for the batch.
 
-    values = opened.values(asked, at)
-    return Computed(
-        pa.table({batch_name(name, c): _narrow(values.column(c)) for c in values.column_names})
-    )
+    Of the types that a table of them would have: staged and promoted, a fraction is a double and
+    stays one, for nobody can tell a promoted column from the rows' own, of which some must not be
+    rounded. Who wants less says ``Cast((…), "float32")``; what scales gives float32 by itself.
 
-
-def _narrow(column: pa.ChunkedArray) -> pa.Array:
-    import pyarrow as pa
-
-    array = one_piece(column)
-    return array.cast(pa.float32(), safe=False) if pa.types.is_float64(array.type) else array
-
-
-def with_attributes(
-    events: pa.Table, attributes: pa.Table, by: str, names: Sequence[str]
-) -> pa.Table:
-    """Events with columns of the only row of `attributes` that has their value of `by`."""
-    mine, theirs = joint_codes([[rows.column(by)] for rows in (events, attributes)])
-    places = only(mine, theirs, f"the lookup by {by!r}", by)
-    for name in names:
-        column = _taken(attributes.select([name]), places)[name]
-        events = events.append_column(name, column)
-    return events
+    asked: its key, and ``at``: the moments that the values are of. Raises `LeakageError` for values
+    that came from after those.
+    """
+    values = opened.answer(asked)
+    if how.sample:
+        refuse(opened.audited(asked, values, at, how), opened.group, str(opened.group.ref))
+    names = [batch_name(name, column) for column in values.column_names]
+    return Computed(values.cast(as_stored(values.schema)).rename_columns(names).combine_chunks())
 
 
 def only(asked: Ints, known: Ints, what: str, key: str) -> Ints:

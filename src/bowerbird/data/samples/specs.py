@@ -10,7 +10,9 @@ import msgspec
 from bowerbird.core.errors import SpecError
 from bowerbird.core.plans import Want
 from bowerbird.core.specs import Operator, Spec, of_kind
-from bowerbird.data.features.specs import FeatureGroup
+from bowerbird.data.features.alignment import Alignment, PointInTime
+from bowerbird.data.features.alignment import problem_of as alignment_problem
+from bowerbird.data.features.specs import FeatureGroup, calls_of
 from bowerbird.data.making import want
 from bowerbird.data.samples import sampling as samples
 from bowerbird.data.samples.labels import Judged, Label
@@ -120,6 +122,9 @@ class TrainingSet(Spec, frozen=True, kw_only=True, omit_defaults=True, forbid_un
     columns: of the rows, that are kept; empty: all. user: those that are the same for all rows of a
       request, beside the request's own.
     features: refs of feature groups (computed when read), or tables beside the rows.
+    alignment, keys, audit: of the groups that are computed, as of `Backfill`: which moment they are
+      of, the rows' names of their keys, and so many rows of each bucket that are computed once more
+      without their future where SQL or a function says the values.
     labels: name -> reward function. sampling: which rows, in this order.
     sequences: name -> earlier actions. transforms: in this order, the same at serving.
     splits: train, validation, test, by time.
@@ -136,6 +141,9 @@ class TrainingSet(Spec, frozen=True, kw_only=True, omit_defaults=True, forbid_un
     columns: tuple[str, ...] = ()
     user: tuple[str, ...] = ()
     features: tuple[str | Beside, ...] = ()
+    alignment: Alignment = PointInTime()
+    keys: dict[str, str] = msgspec.field(default_factory=dict)
+    audit: int = 20
     labels: dict[str, Label] = msgspec.field(default_factory=dict)
     sampling: tuple[Sampling, ...] = ()
     sequences: dict[str, SequenceOf] = msgspec.field(default_factory=dict)
@@ -159,6 +167,10 @@ class TrainingSet(Spec, frozen=True, kw_only=True, omit_defaults=True, forbid_un
             raise self._wrong("interleave", f"{self.interleave} buckets", "1 or more")
         if "weight" in self.labels:
             raise self._wrong("labels", "'weight' is what sampling makes", "another name")
+        if problem := alignment_problem(self.alignment):
+            raise self._wrong("alignment", problem, "PointInTime(), DayBoundary(1)…")
+        if self.audit < 0:
+            raise self._wrong("audit", f"{self.audit} rows", "0 or more")
         for name, one in self.sequences.items():
             if one.last < 1 or not one.columns:
                 raise self._wrong(f"sequences.{name}", "a sequence of nothing", "last, columns")
@@ -217,7 +229,8 @@ def wants(spec: TrainingSet, specs: Mapping[str, Spec]) -> tuple[Want, ...]:
         return ()
     groups = groups_of(spec, specs)
     reads = reads_of(spec, specs)
-    return (want(spec, "samples.keep", reads=reads, uses=groups.values(), calls=spec.calls()),)
+    calls = [*spec.calls(), *(call for one in groups.values() for call in calls_of(one))]
+    return (want(spec, "samples.keep", reads=reads, uses=groups.values(), calls=calls),)
 
 
 def groups_of(spec: TrainingSet, specs: Mapping[str, Spec]) -> dict[str, FeatureGroup]:

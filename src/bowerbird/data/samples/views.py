@@ -77,7 +77,7 @@ def explain(plan: SetPlan) -> SetView:
             tables.append(_table(plan, side.lookup, "by key", side.on, shared=True))
     places = max((_rows(plan, b) for b in plan.buckets), default=0) * 8 * (4 + 2 * len(plan.sides))
     computed = sum(len(side.columns) for side in plan.sides if isinstance(side.kind, FeatureGroup))
-    values = max((_rows(plan, b) for b in plan.buckets), default=0) * 4 * computed
+    values = max((_rows(plan, b) for b in plan.buckets), default=0) * 8 * computed
     columns = [*plan.keeps, *(name for side in plan.sides for name in side.made), *plan.spec.labels]
     return SetView(
         set=str(plan.spec.ref),
