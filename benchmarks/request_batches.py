@@ -5,7 +5,10 @@
 Complete Journey's trips as requests of 50 products: what was bought, and others drawn by how often
 they are. The user's side is the household's last 256 products and its features.
 
-1. Bytes of the user's columns, flat and once a request: in Arrow, and in Parquet with zstd.
+1. Bytes of the user's columns, in Arrow and in Parquet with zstd: once a request; flat, in order of
+   household and time, as our tables lie; and flat as rows are logged, in order of time while some
+   requests are open side by side, so that the rows of each lie apart. Figures of others are against
+   the last.
 2. Training of a ranker that reads the history with attention: flat, and once a request, expanded
    after the history is read. Both see the same rows in the same batches.
 3. The metric (NDCG@10 within requests of the last four weeks) and the drift of batches: rows
@@ -43,6 +46,7 @@ from bowerbird.data.samples.transforms import FillNull, Log1p, Standardize
 from bowerbird.lake import Lake, Table, bucket
 
 SIZE, LENGTH, BATCH, WIDTH = 50, 256, 2000, 32
+ROW_GROUP = 50_000
 
 LOG = Table(
     "bench/purchases",
@@ -154,26 +158,44 @@ def stream(folder: str, one: SetPlan, split: str, epoch: int = 0) -> Iterator[Re
 
 
 def storage(folder: str, one: SetPlan) -> None:
-    flat = {"Arrow": 0, "Parquet": 0}
-    once = dict(flat)
-    for batch in stream(folder, one, ""):
-        names = batch.user.schema.names
-        for kept, rows in ((once, batch.user), (flat, batch.expand().select(names))):
-            kept["Arrow"] += int(rows.nbytes)
-            kept["Parquet"] += parquet_bytes(rows)
-    for kind in flat:
-        ratio = flat[kind] / once[kind]
+    parts = list(stream(folder, one, ""))
+    user = pa.Table.from_batches([part.user for part in parts])
+    counts = np.concatenate([np.bincount(part.of, minlength=part.requests) for part in parts])
+    at, household = (user[name].to_numpy() for name in ("at", "household_id"))
+    lying, logged = np.lexsort((at, household)), np.argsort(at, kind="stable")
+    ways = {
+        "once a request": lying,
+        "flat, by household": mixed(lying, counts, 1),
+        **{f"flat, {n:,} open": mixed(logged, counts, n) for n in (10, 100, 1000)},
+    }
+    found = {name: stored(user, rows) for name, rows in ways.items()}
+    arrow, parquet = found["once a request"]
+    for name, (held, written) in found.items():
         print(
-            f"user columns, {kind:8}: flat {flat[kind]:13,}  once {once[kind]:12,}  {ratio:5.1f}x"
+            f"user columns, {name:20} Arrow {held:13,} ({held / arrow:4.1f}x)  Parquet, zstd "
+            f"{written:12,} ({written / parquet:4.1f}x)"
         )
 
 
-def parquet_bytes(rows: pa.RecordBatch) -> int:
+def mixed(requests: Any, counts: Any, opened: int) -> Any:
+    """Each row's request, as rows come while so many requests are open side by side."""
+    each = counts[requests]
+    rank = np.repeat(np.arange(len(requests)), each)
+    within = np.arange(len(rank)) - np.repeat(np.cumsum(each) - each, each)
+    return requests[rank[np.argsort(rank + opened * within / each[rank], kind="stable")]]
+
+
+def stored(user: pa.Table, rows: Any) -> tuple[int, int]:
+    """Bytes in Arrow and in one Parquet file of the user's columns for these rows."""
     import pyarrow.parquet as pq
 
-    out = io.BytesIO()
-    pq.write_table(pa.Table.from_batches([rows]), out, compression="zstd")
-    return len(out.getvalue())
+    out, held = io.BytesIO(), 0
+    with pq.ParquetWriter(out, user.schema, compression="zstd") as writer:
+        for start in range(0, len(rows), ROW_GROUP):
+            part = user.take(pa.array(rows[start : start + ROW_GROUP])).combine_chunks()
+            held += int(part.nbytes)
+            writer.write_table(part)
+    return held, len(out.getvalue())
 
 
 # -- 2 and 3: networks -------------------------------------------------------------------------

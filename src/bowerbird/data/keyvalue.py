@@ -12,12 +12,12 @@ import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
 import msgspec
 
-from bowerbird.core.errors import CorruptError, StorageError, UserError
+from bowerbird.core.errors import CorruptError, NewerWorkspaceError, StorageError, UserError
 
 PAGE = 4096
 LONGEST_KEY = 511
@@ -57,6 +57,37 @@ def write_contents(path: Path, contents: msgspec.Struct) -> None:
         partial.replace(path)
     except OSError as error:
         raise StorageError(f"cannot write: {error}", where=str(path)) from error
+
+
+class Contents(Protocol):
+    """What names a folder's files, and the version of its form."""
+
+    @property
+    def version(self) -> int: ...
+
+
+C = TypeVar("C", bound=Contents)
+
+
+def read_contents(path: Path, kind: type[C], version: int) -> C:
+    """What `write_contents` wrote, of at most this version.
+
+    Raises `CorruptError` where nothing was written, or not to its end, and `NewerWorkspaceError`.
+    """
+    try:
+        contents = msgspec.json.decode(path.read_bytes(), type=kind)
+    except FileNotFoundError:
+        raise CorruptError(
+            f"no {path.name}: nothing was published here, or its writing did not end",
+            where=str(path),
+        ) from None
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise CorruptError(f"unreadable: {error}", where=str(path)) from error
+    if contents.version > version:
+        raise NewerWorkspaceError(
+            f"contents of version {contents.version}", where=str(path), expected=f"{version}"
+        )
+    return contents
 
 
 def write_file(path: Path, entries: Iterable[tuple[bytes, bytes]], room: int) -> KeyValueFile:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bowerbird.core.errors import UserError
+from bowerbird.lake.arrays import one_piece
 from bowerbird.lake.layouts import iceberg_transform
 from bowerbird.lake.ordering import Code, places_of
 from bowerbird.lake.specs import (
@@ -43,7 +44,7 @@ def partition_values(one: Transform, column: pa.ChunkedArray, kind: IcebergType)
     """The partition field's value of every row, as Iceberg stores it (days since 1970, …)."""
     import pyarrow as pa
 
-    array = _one_piece(column)
+    array = one_piece(column)
     if isinstance(one, Bucket):
         return _bucket(one, array, kind)
     if isinstance(one, Day):
@@ -120,7 +121,7 @@ def hashes(column: pa.ChunkedArray, kind: IcebergType) -> Words:
     """The hash of each value that buckets come from, without its sign bit; no value is null."""
     import numpy as np
 
-    array = _one_piece(column)
+    array = one_piece(column)
     hashed = _hash(array)
     if hashed is None:
         from pyiceberg.transforms import BucketTransform
@@ -139,15 +140,6 @@ def plain(one: Transform, value: Any, kind: IcebergType) -> Any:
     if value is None or not isinstance(one, (Identity, Truncate)):
         return value
     return _to_partition_representation(kind, value)
-
-
-def _one_piece(column: pa.ChunkedArray) -> pa.Array:
-    import pyarrow as pa
-
-    array = column.combine_chunks()
-    if isinstance(array, pa.ChunkedArray):  # as Arrow answers for an empty column
-        return pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], column.type)
-    return array
 
 
 def _days(array: pa.Array) -> pa.Array:

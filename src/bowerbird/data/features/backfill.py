@@ -24,6 +24,7 @@ from bowerbird.data.features.columns import duration, longest_window
 from bowerbird.data.features.compute import output_schema, prepared
 from bowerbird.data.features.events import microseconds
 from bowerbird.data.features.leakage import audit, refuse
+from bowerbird.data.features.offenders import duplicates
 from bowerbird.data.features.sources import events_between, source_schema
 from bowerbird.data.features.specs import Backfill, FeatureGroup, calls_of
 from bowerbird.data.making import want
@@ -346,23 +347,14 @@ def _seen(lake: Lake, job: Staging, group: FeatureGroup) -> tuple[pa.Table, tupl
 
 
 def _refuse_duplicates(spec: Backfill, rows: pa.Table) -> None:
-    import pyarrow.compute as pc
-
-    counted = rows.select(list(spec.id)).group_by(list(spec.id)).aggregate([([], "count_all")])
-    twice = counted.filter(pc.greater(counted["count_all"], 1))
-    if twice.num_rows:
-        one = twice.slice(0, 1).to_pylist()[0]
-        count = one.pop("count_all")
+    twice, examples = duplicates(rows, spec.id, most=1)
+    if twice:
         raise UserError(
-            f"{count} rows of {spec.rows} have the same {_told(one)} "
-            f"({twice.num_rows:,} such ids among {rows.num_rows:,} rows)",
+            f"rows of {spec.rows} have the same {examples[0]} ({twice:,} such ids among "
+            f"{rows.num_rows:,} rows)",
             where=f"{spec.ref}: id",
             expected="columns that tell every row apart",
         )
-
-
-def _told(values: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name}={value}" for name, value in values.items())
 
 
 def change(work: Work, outcomes: Sequence[Outcome]) -> Change:

@@ -37,6 +37,7 @@ from bowerbird.data.features.timeline import (
     Timeline,
     timeline,
 )
+from bowerbird.lake.arrays import one_piece
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -229,28 +230,30 @@ def _kept_as(kind: pa.DataType) -> pa.DataType:
     return pa.timestamp("us", kind.tz) if at.is_timestamp(kind) else kind
 
 
-def microseconds(column: pa.ChunkedArray) -> Ints:
-    """A column of times as int64 microseconds since 1970. Raises `UserError` for another type."""
+def microseconds(column: pa.Array | pa.ChunkedArray) -> Ints:
+    """A column of times, none null, as int64 microseconds since 1970, UTC.
+
+    Raises `UserError` for another type.
+    """
     import pyarrow as pa
 
-    if pa.types.is_date(column.type):
-        column = column.cast(pa.timestamp("us"))
-    if not pa.types.is_timestamp(column.type):
+    array = one_piece(column)
+    if pa.types.is_date(array.type):
+        array = array.cast(pa.timestamp("us"))
+    if not pa.types.is_timestamp(array.type):
         raise UserError(
-            f"a column of {column.type} where times are wanted",
+            f"a column of {array.type} where times are wanted",
             expected="timestamptz, or a date",
         )
-    exact = column.cast(pa.timestamp("us", tz=column.type.tz), safe=False).cast(pa.int64())
-    return np.asarray(exact.to_numpy(), dtype=np.int64)
+    exact = array.cast(pa.timestamp("us", tz=array.type.tz), safe=False).cast(pa.int64())
+    return np.asarray(exact.to_numpy(zero_copy_only=False), dtype=np.int64)
 
 
 def _coded(column: pa.ChunkedArray) -> tuple[Ints, pa.Array]:
     """A column's values numbered densely, and the values by number; nulls are numbered 0."""
     import pyarrow as pa
 
-    coded = column.combine_chunks()
-    if isinstance(coded, pa.ChunkedArray):
-        coded = pa.concat_arrays(coded.chunks) if coded.num_chunks else pa.array([], coded.type)
+    coded = one_piece(column)
     if not pa.types.is_dictionary(coded.type):
         coded = coded.dictionary_encode()
     return np.asarray(coded.indices.fill_null(0), dtype=np.int64), coded.dictionary

@@ -129,7 +129,7 @@ def _of_keys(events: pa.Table, asked: pa.Table, names: Sequence[str]) -> Mask:
 
     own = np.ones(events.num_rows, dtype=bool)
     for name in names:
-        own &= np.asarray(pc.is_in(events[name], value_set=asked[name].combine_chunks().unique()))
+        own &= np.asarray(pc.is_in(events[name], value_set=asked[name].unique()))
     return own
 
 

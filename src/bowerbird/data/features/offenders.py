@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from bowerbird.data.features.gates import EVERY, Coverage, Finding, Finite, Gate, Nulls, Range
 from bowerbird.data.features.kinds import Kind
+from bowerbird.lake.arrays import one_piece
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -50,13 +51,9 @@ def duplicates(
 
 
 def _values(rows: pa.Table, column: str) -> pa.Array:
-    import pyarrow as pa
-
     from bowerbird.data.features.statistics import plain
 
-    values = rows[column].combine_chunks()
-    # Arrow leaves a column of several chunks that do not fit into one as it is.
-    return plain(pa.concat_arrays(values.chunks) if isinstance(values, pa.ChunkedArray) else values)
+    return plain(one_piece(rows[column]))
 
 
 def _bad(gate: Gate, values: pa.Array, kind: Kind) -> Any:

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bowerbird.data.features.timeline import ranges
+from bowerbird.lake.arrays import one_piece
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,17 +20,6 @@ Floats = npt.NDArray[np.float64]
 
 NULL = -1
 """The code of a null key. It matches nothing, not even another null."""
-
-
-def one_piece(column: Any) -> pa.Array:
-    """A column as one array, of whatever chunks it is made."""
-    import pyarrow as pa
-
-    if not isinstance(column, pa.ChunkedArray):
-        return column
-    if column.num_chunks == 1:
-        return column.chunk(0)
-    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
 
 
 def one_batch(rows: pa.Table) -> pa.RecordBatch:
@@ -68,18 +58,6 @@ def taken(array: pa.Array, places: Ints, long: int = LONG) -> pa.Array:
     values = ranges_of(array.values, start, end, long)
     kind, width = (pa.LargeListArray, pa.int64()) if large else (pa.ListArray, pa.int32())
     return kind.from_arrays(pa.array(offsets, width), values, type=array.type)
-
-
-def microseconds(column: Any) -> Ints:
-    """A column of times, none null, in microseconds since 1970, UTC."""
-    import pyarrow as pa
-
-    array = one_piece(column)
-    if pa.types.is_timestamp(array.type):
-        array = array.cast(pa.timestamp("us", tz=array.type.tz), safe=False).cast(pa.int64())
-    elif pa.types.is_date(array.type):
-        array = array.cast(pa.timestamp("us")).cast(pa.int64())
-    return np.asarray(array.to_numpy(zero_copy_only=False), dtype=np.int64)
 
 
 def numbers(column: Any) -> Floats:

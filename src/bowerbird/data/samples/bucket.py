@@ -16,16 +16,10 @@ import numpy.typing as npt
 from bowerbird.core.errors import UserError
 from bowerbird.data.features.alignment import moments
 from bowerbird.data.features.compute import with_lookup
+from bowerbird.data.features.events import microseconds
 from bowerbird.data.features.specs import FeatureGroup
 from bowerbird.data.samples import sides as beside
-from bowerbird.data.samples.arrays import (
-    joint_codes,
-    microseconds,
-    numbers,
-    one_batch,
-    one_piece,
-    taken,
-)
+from bowerbird.data.samples.arrays import joint_codes, numbers, one_batch, taken
 from bowerbird.data.samples.labels import labelled
 from bowerbird.data.samples.planning import WEIGHT
 from bowerbird.data.samples.request_batch import RequestBatch
@@ -34,6 +28,7 @@ from bowerbird.data.samples.specs import Beside
 from bowerbird.data.samples.stages import Stages
 from bowerbird.data.samples.transforms import apply_apart
 from bowerbird.lake import Lake, partitions, streams
+from bowerbird.lake.arrays import one_piece
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -15,7 +15,8 @@ import numpy.typing as npt
 from bowerbird.core.errors import UserError
 from bowerbird.core.functions import load
 from bowerbird.core.specs import Operator
-from bowerbird.data.samples.arrays import one_batch, one_piece
+from bowerbird.data.samples.arrays import one_batch
+from bowerbird.lake.arrays import one_piece
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -12,11 +12,10 @@ import numpy as np
 
 from bowerbird.data.features.alignment import moments
 from bowerbird.data.features.compute import compute
-from bowerbird.data.features.events import counted_from
+from bowerbird.data.features.events import counted_from, microseconds
 from bowerbird.data.features.reference import value
 from bowerbird.data.features.sources import events_between
 from bowerbird.data.features.specs import FeatureGroup
-from bowerbird.data.samples.arrays import microseconds
 from bowerbird.data.samples.labels import Reward
 from bowerbird.data.samples.specs import Beside, SequenceOf
 from bowerbird.lake import Lake, read

@@ -15,11 +15,13 @@ import numpy.typing as npt
 
 from bowerbird.core.errors import UserError
 from bowerbird.data.features.compute import prepared
+from bowerbird.data.features.events import microseconds
 from bowerbird.data.features.leakage import Audit, audit, refuse
-from bowerbird.data.samples.arrays import NULL, joint_codes, microseconds, one_piece, ranges_of
+from bowerbird.data.samples.arrays import NULL, joint_codes, ranges_of
 from bowerbird.data.samples.leakage import refuse_leaks
 from bowerbird.data.samples.sequences import actions
 from bowerbird.data.samples.specs import batch_name
+from bowerbird.lake.arrays import one_piece
 from bowerbird.lake.schema import as_stored
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
 from bowerbird.core.errors import UserError
+from bowerbird.data.features.events import microseconds
 from bowerbird.data.samples import checks
-from bowerbird.data.samples.arrays import microseconds
 from bowerbird.data.samples.batches import MEMORY, START, How, unchecked
 from bowerbird.data.samples.order import Position
 from bowerbird.data.samples.planning import pruned

@@ -26,8 +26,9 @@ import numpy.typing as npt
 from bowerbird.core.errors import SpecError, UserError
 from bowerbird.core.functions import load
 from bowerbird.core.specs import Operator
-from bowerbird.data.samples.arrays import one_piece, taken
+from bowerbird.data.samples.arrays import taken
 from bowerbird.data.samples.sampling import mixed_bits
+from bowerbird.lake.arrays import one_piece
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -10,6 +10,7 @@ import msgspec
 
 from bowerbird.core.targets import WHOLE
 from bowerbird.lake import snapshots
+from bowerbird.lake.arrays import one_piece
 from bowerbird.lake.partitions import partition_values, plain
 from bowerbird.lake.specs import Bucket, Day, Identity, Month, Transform
 
@@ -95,7 +96,7 @@ def _in_order(column: pa.ChunkedArray) -> Sequence[Any]:
 def _whole(column: pa.ChunkedArray) -> pa.Array:
     import pyarrow as pa
 
-    whole = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+    whole = one_piece(column)
     return whole.storage if isinstance(whole, pa.ExtensionArray) else whole
 
 

@@ -16,6 +16,7 @@ import msgspec
 from bowerbird.core.errors import SpecError, UserError
 from bowerbird.core.specs import Operator
 from bowerbird.lake import ordering, schema
+from bowerbird.lake.arrays import one_piece
 from bowerbird.lake.schema import conform
 from bowerbird.lake.specs import Table
 
@@ -198,9 +199,7 @@ def _hashable(column: pa.ChunkedArray) -> pa.Array:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    whole = column.combine_chunks()
-    if isinstance(whole, pa.ChunkedArray):  # as Arrow answers for an empty column
-        whole = pa.concat_arrays(whole.chunks) if whole.num_chunks else pa.array([], column.type)
+    whole = one_piece(column)
     if isinstance(whole, pa.ExtensionArray):
         whole = whole.storage
     if pa.types.is_floating(whole.type):

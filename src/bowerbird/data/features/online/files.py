@@ -15,8 +15,6 @@ import msgspec
 
 from bowerbird.core.errors import (
     BowerbirdError,
-    CorruptError,
-    NewerWorkspaceError,
     UserError,
 )
 from bowerbird.data.features.online.rows import About, Contents, Found, Rows, contents_of, entries
@@ -25,6 +23,7 @@ from bowerbird.data.keyvalue import (
     KeyValueFile,
     Reader,
     open_file,
+    read_contents,
     room_for,
     write_contents,
     write_file,
@@ -76,19 +75,7 @@ def write_online(folder: Path, rows: pa.Table, about: About) -> Contents:
 
 def open_online(folder: Path) -> FileOnline:
     """Open rows, having read every byte once to see that they are whole."""
-    path = folder / CONTENTS
-    try:
-        kept = msgspec.json.decode(path.read_bytes(), type=_Kept)
-    except FileNotFoundError:
-        raise CorruptError(
-            "no contents: nothing was published here, or its writing did not end", where=str(path)
-        ) from None
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise CorruptError(f"unreadable contents: {error}", where=str(path)) from error
-    if kept.version > _VERSION:
-        raise NewerWorkspaceError(
-            f"online rows of version {kept.version}", where=str(path), expected=f"{_VERSION}"
-        )
+    kept = read_contents(folder / CONTENTS, _Kept, _VERSION)
     return FileOnline(kept.contents, open_file(folder, kept.file))
 
 
