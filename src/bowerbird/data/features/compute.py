@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 import os
 from typing import TYPE_CHECKING
@@ -117,6 +118,7 @@ def _database(process: int) -> duckdb.DuckDBPyConnection:
     import duckdb
 
     del process
+    atexit.register(_database.cache_clear)  # or DuckDB complains that it outlives the interpreter
     return duckdb.connect(config={"threads": 1})
 
 
