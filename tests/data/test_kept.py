@@ -14,6 +14,7 @@ import pytest
 from bowerbird.core.errors import UserError
 from bowerbird.core.steps import Home
 from bowerbird.data.samples.batches import Ahead, batches, fitted
+from bowerbird.data.samples.bucket import Reader, open_rows
 from bowerbird.data.samples.kept import keep, kept_plan
 from bowerbird.data.samples.planning import SetPlan, plan_set
 from bowerbird.data.samples.roofline import measure
@@ -50,6 +51,15 @@ def test_a_kept_set_gives_the_very_batches(home: Home, order: str) -> None:
     (first, *_) = batches(home, stored, batch_size=16).by_request()
     (same, *_) = batches(home, plan, batch_size=16).by_request()
     assert set(first.user.schema.names) == set(same.user.schema.names)
+
+
+def test_of_a_kept_set_a_reader_holds_once_what_is_the_same_for_a_request(home: Home) -> None:
+    plan = plan_of(home, order="requests")
+    stored = kept_plan(Lake(home), plan, keep(home, plan).version)
+    rows = open_rows(Reader(Lake(home)), stored, 0)
+    assert len(rows) == 3 * rows.once.num_rows == 3 * len(rows.first)
+    assert {"past__item_id", "spend__n", "user_id"} <= set(rows.once.column_names)
+    assert set(rows.once.column_names).isdisjoint(rows.each.column_names)
 
 
 def test_a_kept_set_has_the_rows_of_each_split(home: Home) -> None:

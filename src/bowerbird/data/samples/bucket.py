@@ -1,7 +1,8 @@
 """One bucket of a training set, opened: its rows chosen, labelled and ordered, its sides matched.
 
-What is held is narrow: the rows as they were read, a label and a place a row. Any run of its rows
-can then be taken, in any process, and is the same there.
+What is held is narrow: the rows as they were read, what is the same for all rows of a request once
+a request, a label and a place a row. Any run of its rows can then be taken, in any process, and is
+the same there.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from bowerbird.lake import Lake, partitions, streams
 from bowerbird.lake.arrays import one_piece
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     import pyarrow as pa
     from pyiceberg.table import Table as IcebergTable
@@ -102,10 +103,12 @@ class Reader:
 class Rows:
     """A bucket's rows after sampling, as they lie: `at` (microseconds), labels and weight (n,).
 
+    once: the columns of a request, a row for each; each: the others, a row for each row.
     of: each row's request; first: each request's first row. dropped: operator -> rows left out.
     """
 
-    table: pa.Table
+    once: pa.Table
+    each: pa.Table
     at: Ints
     labels: dict[str, Floats]
     weight: Floats | None
@@ -116,6 +119,11 @@ class Rows:
 
     def __len__(self) -> int:
         return len(self.at)
+
+    @property
+    def nbytes(self) -> int:
+        held = int(self.once.nbytes) + int(self.each.nbytes) + self.first.nbytes
+        return held + len(self) * 8 * (3 + len(self.labels))
 
 
 def open_rows(reader: Reader, plan: SetPlan, bucket: Bucket, window: Window = EVERYTHING) -> Rows:
@@ -152,13 +160,12 @@ def open_rows(reader: Reader, plan: SetPlan, bucket: Bucket, window: Window = EV
         },
         seed=spec.seed,
     )
-    if len(chosen.kept) < table.num_rows:
-        table = table.take(_index(chosen.kept))
-    table = table.combine_chunks()  # once, not each time that rows are taken
     weighs = any(isinstance(one, Downsample) for one in spec.sampling)
-    first, of = _requests(plan, table)
+    first, of = _requests(plan, table, chosen.kept)
+    once = (spec.entity, *spec.request, spec.at, *spec.user)
     return Rows(
-        table=table,
+        once=_at(table, [n for n in table.column_names if n in once], chosen.kept[first]),
+        each=_at(table, [n for n in table.column_names if n not in once], chosen.kept),
         at=at[chosen.kept],
         labels={name: values[chosen.kept] for name, values in found.items()},
         weight=chosen.weight.astype(np.float32) if weighs else None,
@@ -211,11 +218,21 @@ def _hashes(plan: SetPlan, table: pa.Table) -> npt.NDArray[np.uint32]:
     return found
 
 
-def _requests(plan: SetPlan, table: pa.Table) -> tuple[Ints, Ints]:
-    """Each request's first row, and each row's request: equal entity, request columns and time."""
+def _at(table: pa.Table, names: Sequence[str], places: Ints) -> pa.Table:
+    """Some columns of the rows at these places, in one piece each: rows are taken of them often."""
+    import pyarrow as pa
+
+    every = np.array_equal(places, np.arange(table.num_rows))
+    pieces = {name: one_piece(table.column(name)) for name in names}
+    return pa.table({n: one if every else taken(one, places) for n, one in pieces.items()})
+
+
+def _requests(plan: SetPlan, table: pa.Table, kept: Ints) -> tuple[Ints, Ints]:
+    """Of the rows that are kept each request's first, and each row's request: equal entity, request
+    columns and time."""
     spec = plan.spec
-    names = dict.fromkeys((spec.entity, *spec.request, spec.at))
-    columns = [_with_null(one_piece(table.column(name))) for name in names]
+    names = list(dict.fromkeys((spec.entity, *spec.request, spec.at)))
+    columns = [_with_null(one_piece(one)) for one in _at(table, names, kept).columns]
     (codes,) = joint_codes([columns])
     _, first, of = np.unique(codes, return_index=True, return_inverse=True)
     return first.astype(np.int64), of.astype(np.int64)
@@ -250,9 +267,7 @@ class Opened:
     @property
     def nbytes(self) -> int:
         """The bytes that are held while it is open."""
-        rows = self.rows
-        held = int(rows.table.nbytes) + sum(side.nbytes for side in self.sides)
-        return held + (len(rows) * 8) * (3 + len(rows.labels)) + rows.first.nbytes
+        return self.rows.nbytes + sum(side.nbytes for side in self.sides)
 
     def close(self) -> None:
         """Nothing is open: what is held goes with it."""
@@ -271,9 +286,7 @@ class Opened:
         plan, rows = self.plan, self.rows
         index = self.order[start:end]
         requests, of = dense(rows.of[index])
-        user_columns = set(plan.user_columns)
-        once = _kept(plan, rows.table, rows.first[requests], user_columns, inside=True)
-        each = _kept(plan, rows.table, index, user_columns, inside=False)
+        once, each = _kept(plan, rows.once, requests), _kept(plan, rows.each, index)
         for side, opened in zip(plan.sides, self.sides, strict=True):
             if side.user:
                 once |= opened.gather(requests)
@@ -302,10 +315,8 @@ def dense(of: Ints) -> tuple[Ints, Ints]:
     return distinct[order], rank[inverse]
 
 
-def _kept(
-    plan: SetPlan, table: pa.Table, index: Ints, user: set[str], *, inside: bool
-) -> dict[str, pa.Array]:
-    names = [name for name in plan.keeps if (name in user) == inside]
+def _kept(plan: SetPlan, table: pa.Table, index: Ints) -> dict[str, pa.Array]:
+    names = [name for name in plan.keeps if name in table.column_names]
     return {name: taken(one_piece(table.column(name)), index) for name in names}
 
 
@@ -333,7 +344,8 @@ def open_bucket(
 def match(reader: Reader, plan: SetPlan, bucket: Bucket, rows: Rows) -> None:
     """Match the tables whose rows can contradict one another (`checks`), reading keys and times
     alone, and whole only what keys of others come from."""
-    keyed = {name for side in plan.sides for name in side.on} - set(rows.table.column_names)
+    known = {*rows.once.column_names, *rows.each.column_names}
+    keyed = {name for side in plan.sides for name in side.on} - known
     before: list[Side] = []
     for side in plan.sides:
         needed = any(name in keyed for name in (*side.columns, *side.made))
@@ -382,9 +394,11 @@ _NOBODY = "\0"
 
 def _asked(plan: SetPlan, rows: Rows, side: SidePlan, name: str, before: list[Side]) -> pa.Array:
     """A column of the key, for each asker: of the rows, or of a side that was opened before."""
-    if name in rows.table.column_names:
-        column = one_piece(rows.table.column(name))
-        return column.take(_index(rows.first)) if side.user else column
+    if name in rows.once.column_names:
+        column = one_piece(rows.once.column(name))
+        return column if side.user else taken(column, rows.of)
+    if name in rows.each.column_names:
+        return one_piece(rows.each.column(name))
     for earlier, opened in zip(plan.sides, before, strict=False):
         for column, made in zip(earlier.columns, earlier.made, strict=True):
             if name in (column, made):
@@ -436,12 +450,6 @@ def _numbers(values: Floats) -> pa.Array:
 
 
 def _mask(values: npt.NDArray[np.bool_]) -> pa.Array:
-    import pyarrow as pa
-
-    return pa.array(values)
-
-
-def _index(values: Ints) -> pa.Array:
     import pyarrow as pa
 
     return pa.array(values)
