@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 
@@ -262,3 +263,46 @@ def test_two_rows_of_attributes_for_one_event_are_refused_and_others_are_not() -
 def test_a_lookup_without_a_row_has_no_attributes() -> None:
     items = pa.table({"item": pa.array([], pa.int64()), "brand": pa.array([], pa.string())})
     assert with_lookup(BY_BRAND, bought([7]), items)["brand"].to_pylist() == [None]
+
+
+# -- SQL and functions ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sql", ["CREATE TABLE kept AS SELECT 1", "SELECT 1; SELECT 2", "-- none"])
+def test_sql_that_is_not_one_select_is_not_run(sql: str) -> None:
+    with pytest.raises(UserError, match="feature_group:shop/spend: sql: it is not one SELECT"):
+        compute(group(sql=sql, schema={"week": "long"}), events(), asked())
+
+
+def test_questions_of_several_threads_do_not_see_one_another() -> None:
+    by_columns = group(columns={"week": BY_COLUMNS["week"]})
+    by_sql = group(sql=BY_SQL, schema={"week": "long"})
+
+    def same(seed: int) -> bool:
+        rows, questions = events(200, seed), asked(30, seed)
+        found, wanted = (compute(one, rows, questions)["week"] for one in (by_sql, by_columns))
+        return bool(found.to_pylist() == wanted.to_pylist())
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(same, range(24)))
+
+
+def test_where_nothing_is_asked_nothing_is_run() -> None:
+    nothing = asked().slice(0, 0)
+    broken = group(function=f"{__name__}:raises", schema={"week": "long"})
+    assert compute(broken, events(), nothing)["week"].to_pylist() == []
+    with pytest.raises(UserError, match=r"function: .*:raises raised KeyError: 'amuont'"):
+        compute(broken, events(), asked())
+
+
+def raises(rows: pa.Table, questions: pa.Table) -> pa.Table:
+    raise KeyError("amuont")
+
+
+def test_what_looks_at_other_keys_is_found_where_events_are_cut_by_the_key() -> None:
+    of_all = BY_SQL.replace('e."user" = asked."user"', "true")
+    rows, questions = events(), asked()
+    one = group(sql=of_all, schema={"week": "long"})
+    staged = compute(one, rows, questions)
+    assert audit(one, rows, questions, staged).clean
+    assert not audit(one, rows, questions, staged, cut=("user",)).clean

@@ -27,8 +27,8 @@ class FeatureGroup(Spec, frozen=True, kw_only=True, omit_defaults=True, forbid_u
     key: columns of the source, or of `lookup`.
     lookup: ref of a table of attributes of `lookup_by`, a column of both: a key may name them.
 
-    What is computed is one of three, of the events of a row's own key, since others' may not be there;
-    the first has the same values everywhere:
+    What is computed is one of three, from the events of a row's own key: others' may not be there.
+    The first has the same values everywhere:
 
     columns: name -> `Count`, `Sum`, `Mean`, `Last`, `Since`, `Decayed`…
     sql: a SELECT of DuckDB over ``events`` and ``asked`` (the key, ``at`` and ``row``) that gives

@@ -87,7 +87,7 @@ class Reader:
         events = self.read(side.table, 0 if side.shared else bucket)
         if side.lookup is not None:
             events = with_lookup(group, events, self.whole(side.lookup))
-        opened = beside.open_group(group, events)
+        opened = beside.open_group(group, events, () if side.shared else side.table.by)
         if side.shared:
             self.groups[side.name] = opened
         return opened
@@ -375,9 +375,8 @@ def _open_side(
         if isinstance(side.kind, FeatureGroup):
             moment = _time(moments(plan.spec.alignment, at))
             given = _table([*zip(side.key, asked, strict=True), ("at", moment)])
-            how = beside.Audited(plan.spec.audit, () if side.shared else side.table.by)
             group = reader.group(side, side.kind, bucket)
-            return beside.computed(group, side.name, given, at, how)
+            return beside.computed(group, side.name, given, at, plan.spec.audit)
         table = reader.side(side, bucket)
         if isinstance(side.kind, Beside):
             return beside.matched(side.kind, side.name, side.columns, table, side.key, asked, at)

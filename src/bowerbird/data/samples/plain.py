@@ -1,8 +1,8 @@
 """A training set's rows, said plainly: one after another, in loops, all in memory.
 
-The fast way (`bucket`) is held to this by `tests/data/test_batches.py` and, for groups by SQL and by
-functions, `test_computed_groups.py`. No order, no transforms, no labels by functions: what lies
-beside each row, and nothing else.
+The fast way (`bucket`) is held to this by `tests/data/test_batches.py`, and with groups by SQL and
+by functions by `test_computed_groups.py`. No order, no transforms, no labels by functions: what
+lies beside each row, and nothing else.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ wide.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -115,49 +115,43 @@ class OpenGroup:
     """A group's events, to be asked many times. nbytes: about what is held of them.
 
     events: of SQL and of a function, whose answers are audited; None: columns, which cannot leak.
+    cut: the column of the key by whose buckets the events were cut.
     """
 
     group: FeatureGroup
     answer: Callable[[pa.Table], pa.Table]
     events: pa.Table | None
+    cut: tuple[str, ...]
     nbytes: int
 
-    def audited(self, asked: pa.Table, found: pa.Table, at: Ints, how: Audited) -> Audit:
+    def audited(self, asked: pa.Table, found: pa.Table, at: Ints, sample: int) -> Audit:
         """What an audit of an answer finds. at: the askers' own times."""
         if self.events is None:
             moments = microseconds(asked.column("at"))
             return Audit(len(at), 0, future=int((moments > at).sum()))
-        return audit(self.group, self.events, asked, found, at=at, cut=how.cut, sample=how.sample)
+        return audit(self.group, self.events, asked, found, at=at, cut=self.cut, sample=sample)
 
 
-class Audited(NamedTuple):
-    """How answers are audited. sample: of so many rows. cut: by which part of the key the events
-    were cut into buckets."""
-
-    sample: int
-    cut: tuple[str, ...] = ()
-
-
-def open_group(group: FeatureGroup, events: pa.Table) -> OpenGroup:
+def open_group(group: FeatureGroup, events: pa.Table, cut: tuple[str, ...] = ()) -> OpenGroup:
     """Sort a group's events once; keys, places and times of them are held, and sums a column."""
     held = events.num_rows * 8 * (4 + 2 * len(group.columns)) if group.columns else 0
     kept = None if group.columns else events
-    return OpenGroup(group, prepared(group, events), kept, int(events.nbytes) + held)
+    return OpenGroup(group, prepared(group, events), kept, cut, int(events.nbytes) + held)
 
 
-def computed(opened: OpenGroup, name: str, asked: pa.Table, at: Ints, how: Audited) -> Computed:
+def computed(opened: OpenGroup, name: str, asked: pa.Table, at: Ints, sample: int) -> Computed:
     """A feature group's values, its columns named for the batch.
 
     Of the types that a table of them would have: staged and promoted, a fraction is a double and
     stays one, for nobody can tell a promoted column from the rows' own, of which some must not be
     rounded. Who wants less says ``Cast((…), "float32")``; what scales gives float32 by itself.
 
-    asked: its key, and ``at``: the moments that the values are of. Raises `LeakageError` for values
-    that came from after those.
+    asked: its key, and ``at``: the moments that the values are of. at: the askers' own times.
+    sample: so many answers are audited. Raises `LeakageError` for values from after their moment.
     """
     values = opened.answer(asked)
-    if how.sample:
-        refuse(opened.audited(asked, values, at, how), opened.group, str(opened.group.ref))
+    if sample:
+        refuse(opened.audited(asked, values, at, sample), opened.group, str(opened.group.ref))
     names = [batch_name(name, column) for column in values.column_names]
     return Computed(values.cast(as_stored(values.schema)).rename_columns(names).combine_chunks())
 
