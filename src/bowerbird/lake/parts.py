@@ -59,6 +59,12 @@ def sizes(lake: Lake, ref: Ref | str, version: str | None = None) -> dict[str, S
     return dict(sorted(made.items()))
 
 
+def emptied(made: Read | None, sizes: Mapping[str, Size]) -> dict[str, Size]:
+    """The cells that were made of partitions in which no row is left: to be emptied too."""
+    known = made.cells if made is not None else {}
+    return {cell: Size() for cell in known if cell not in sizes and "=" in cell}
+
+
 def bounds(
     lake: Lake, ref: Ref | str, version: str | None, column: str
 ) -> dict[str, tuple[int, int]]:

@@ -15,7 +15,17 @@ from bowerbird.data.features.check import kept, statistics_of
 from bowerbird.lake import Lake, TableLog, read
 from bowerbird.workspace.workspace import Workspace
 from tests.data.features import shop as world
-from tests.data.features.shop import SOURCES, SPECS, apply, events, open_shop, put, rows, stocked
+from tests.data.features.shop import (
+    SOURCES,
+    SPECS,
+    apply,
+    empty,
+    events,
+    open_shop,
+    put,
+    rows,
+    stocked,
+)
 
 DAYS = range(20, 26)
 INTO = "table:shop/training"
@@ -238,3 +248,19 @@ def test_a_promotion_that_cannot_be_is_refused_by_name(
     text = text.replace("promotion =", again + "promotion =")
     with pytest.raises(SpecError, match=said):
         open_shop(tmp_path, text).plan()
+
+
+def test_rows_that_are_gone_are_neither_staged_nor_promoted(tmp_path: Path) -> None:
+    shop = stocked(tmp_path, DAYS, PROMOTED)
+    apply(shop)
+    whole, lake = training(shop), Lake(shop.home)
+    empty(shop, SOURCES[1], "at_day=1970-01-23")
+    apply(shop)
+    left = [row for row in whole if row["at"].day != 23]
+    assert len(left) < len(whole)
+    assert training(shop) == left
+    assert read(lake, "backfill:shop/spend").num_rows == len(left)
+    assert shop.plan().empty
+    put(shop, SOURCES[1], rows([22]))
+    apply(shop)
+    assert training(shop) == whole

@@ -64,11 +64,12 @@ def cells(
     splits = {group.source: parts.split_of(lake, group.source) for group in groups}
     seconds = _seconds_a_row(lake, str(spec.ref))
     found = []
-    for cell, size in parts.sizes(lake, spec.rows, rows.version).items():
+    sizes = parts.sizes(lake, spec.rows, rows.version)
+    for cell, size in (sizes | parts.emptied(present.get(str(spec.ref)), sizes)).items():
         span = parts.span(cell, by, spec.at)
         if not _within(spec, span):
             continue
-        data = {spec.rows: parts.data_of(rows, by, fields_of(cell) or {})}
+        data = {spec.rows: parts.data_of(rows, by, fields_of(cell) or {}) or parts.NOTHING}
         for group in groups:
             seen = _data_of_group(spec, group, cell, by, splits[group.source], span, present)
             # Groups of one source see different times of it, and the rows may be a source too.

@@ -56,11 +56,12 @@ def cells(
     lake, rows = Lake(home), present[spec.rows]
     by = parts.split_of(lake, spec.rows)
     found = []
-    for cell, size in parts.sizes(lake, spec.rows, rows.version).items():
+    sizes = parts.sizes(lake, spec.rows, rows.version)
+    for cell, size in (sizes | parts.emptied(present.get(spec.into), sizes)).items():
         staged = {ref: present[ref].cells.get(cell) for ref in spec.staged}
         if None in staged.values():
             continue
-        data = {spec.rows: parts.data_of(rows, by, fields_of(cell) or {})}
+        data = {spec.rows: parts.data_of(rows, by, fields_of(cell) or {}) or parts.NOTHING}
         data |= {ref: state.data for ref, state in staged.items() if state is not None}
         cost = Cost(rows=size.rows, bytes=size.bytes)
         found.append(msgspec.structs.replace(whole, cell=cell, data=data, cost=cost))
@@ -276,7 +277,8 @@ def _change(work: Work, outcomes: Sequence[Outcome]) -> Change:
         leaks=0 if looked else None,
         examples=examples,
     )
-    findings = judge(spec.gates, statistics, live or None, facts)
+    # Of partitions in which no row is left there is nothing to judge: they are emptied.
+    findings = judge(spec.gates, statistics, live or None, facts) if facts.rows_expected else []
     if failed := failures(findings):
         raise _refused(work, spec, staged, failed)
     written = Written.joined([one.written for one in done if one.written is not None])

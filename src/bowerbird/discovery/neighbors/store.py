@@ -22,12 +22,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 import numpy as np
 
-from bowerbird.core.errors import CorruptError, NewerWorkspaceError, UserError
+from bowerbird.core.errors import UserError
 from bowerbird.data.keyvalue import (
     PAGE,
     KeyValueFile,
     Reader,
     open_file,
+    read_contents,
     write_contents,
     write_file,
 )
@@ -122,19 +123,7 @@ def write_manifest(folder: Path, shards: Sequence[Shard], *, k: int) -> Manifest
 
 def open_store(folder: Path) -> StoreReader:
     """Open a store, having read every byte of it once to see that it is whole."""
-    path = folder / MANIFEST
-    try:
-        manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
-    except FileNotFoundError:
-        raise CorruptError(
-            "no manifest: this is no store, or one whose writing did not end", where=str(path)
-        ) from None
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise CorruptError(f"unreadable manifest: {error}", where=str(path)) from error
-    if manifest.version > _VERSION:
-        raise NewerWorkspaceError(
-            f"a store of version {manifest.version}", where=str(path), expected=f"{_VERSION}"
-        )
+    manifest = read_contents(folder / MANIFEST, Manifest, _VERSION)
     files = [KeyValueFile(s.file, s.keys, s.bytes, s.sha256) for s in manifest.shards]
     return StoreReader(manifest, [open_file(folder, file) for file in files])
 
