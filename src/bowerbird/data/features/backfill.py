@@ -64,14 +64,24 @@ def cells(
     splits = {group.source: parts.split_of(lake, group.source) for group in groups}
     seconds = _seconds_a_row(lake, str(spec.ref))
     found = []
-    sizes = parts.sizes(lake, spec.rows, rows.version)
+    sizes, lying = parts.sizes(lake, spec.rows, rows.version), parts.Lying(rows, by)
+    events = {
+        (group.source, group.at): parts.Lying(present[group.source], splits[group.source], group.at)
+        for group in groups
+    }
     for cell, size in (sizes | parts.emptied(present.get(str(spec.ref)), sizes)).items():
         span = parts.span(cell, by, spec.at)
         if not _within(spec, span):
             continue
-        data = {spec.rows: parts.data_of(rows, by, fields_of(cell) or {}) or parts.NOTHING}
+        data = {spec.rows: lying.data(fields_of(cell) or {}) or parts.NOTHING}
         for group in groups:
-            seen = _data_of_group(spec, group, cell, by, splits[group.source], span, present)
+            seen = {
+                group.source: events[group.source, group.at].data(
+                    _alike(spec, group, cell, by, splits[group.source]),
+                    _visible(spec, group, span),
+                )
+            }
+            seen |= {group.lookup: present[group.lookup].data} if group.lookup else {}
             # Groups of one source see different times of it, and the rows may be a source too.
             data |= {ref: parts.joined(data.get(ref, ""), one) for ref, one in seen.items()}
         cost = Cost(rows=size.rows, seconds=seconds and round(seconds * size.rows, 3))
@@ -120,25 +130,6 @@ def _within(spec: Backfill, span: tuple[int, int] | None) -> bool:
             )
         return True
     return (since is None or span[1] > since) and (until is None or span[0] < until)
-
-
-def _data_of_group(
-    spec: Backfill,
-    group: FeatureGroup,
-    cell: str,
-    by: Mapping[str, Transform],
-    split: Mapping[str, Transform],
-    span: tuple[int, int] | None,
-    present: Mapping[str, Read],
-) -> dict[str, str]:
-    """The data versions of what a cell's rows can see of a group's source, and of its lookup."""
-    fields = _alike(spec, group, cell, by, split)
-    between = _visible(spec, group, span)
-    source = present[group.source]
-    found = {group.source: parts.data_of(source, split, fields, group.at, between)}
-    if group.lookup:
-        found[group.lookup] = present[group.lookup].data
-    return found
 
 
 def _alike(

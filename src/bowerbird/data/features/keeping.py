@@ -15,6 +15,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import msgspec
+import numpy as np
 
 from bowerbird.core.meaning import digest, tree_of
 from bowerbird.core.plans import Cost, Want
@@ -31,6 +32,7 @@ from bowerbird.lake import Day, Hour, Lake, Table, hour, parts
 from bowerbird.lake.specs import Bucket
 
 if TYPE_CHECKING:
+    from bowerbird.data.features.timeline import Ints
     from bowerbird.lake.specs import Transform
 
 START = hour("start")
@@ -83,7 +85,12 @@ def cells(
     first, last = min(start for start, _ in edges), max(end for _, end in edges)
     if spec.known_at:
         lie = _known(lake, spec, by, present[spec.source])
-    made = [_tile(tile, spec, span, sizes, lie, by, present) for span in _spans(spec, first, last)]
+    lookup = {spec.lookup: present[spec.lookup].data} if spec.lookup else {}
+    tile = msgspec.structs.replace(tile, data=lookup)
+    lying = parts.Lying(present[spec.source], by, spec.at, lie)
+    rows = [(*span, sizes[cell].rows) for cell, span in lie.items() if cell in sizes]
+    counts = np.array(rows, dtype=np.int64).reshape(-1, 3)
+    made = [_tile(tile, spec, span, counts, lying) for span in _spans(spec, first, last)]
     there = {one.cell for one in made if one.cost.rows or one.cell in tiled}
     value = want(spec, "features.keep", reads=(tiles_ref(spec),), calls=())
     value = msgspec.structs.replace(value, together=TOGETHER)
@@ -131,23 +138,17 @@ def _ceil(at: int) -> int:
     return -(-at // DAY) * DAY
 
 
-def _tile(
-    whole: Want,
-    spec: FeatureGroup,
-    span: Span,
-    sizes: Mapping[str, parts.Size],
-    lie: Mapping[str, tuple[int, int]],
-    by: Mapping[str, Transform],
-    present: Mapping[str, Read],
-) -> Want:
-    between = (span.start, span.end)
-    seen = parts.data_of(present[spec.source], by, {}, spec.at, between, lie)
-    data = {spec.source: seen or parts.NOTHING}
-    if spec.lookup:
-        data[spec.lookup] = present[spec.lookup].data
-    inside_it = [c for c, (a, b) in lie.items() if a < span.end and b > span.start]
-    rows = sum(sizes[cell].rows for cell in inside_it if cell in sizes)
-    return msgspec.structs.replace(whole, cell=tile_cell(span), data=data, cost=Cost(rows=rows))
+def _tile(whole: Want, spec: FeatureGroup, span: Span, lie: Ints, lying: parts.Lying) -> Want:
+    """lie (n, 3): from when to when the events of a cell lie, and how many they are."""
+    start, end, rows = lie.T
+    inside_it = rows[(start < span.end) & (end > span.start)]
+    seen = lying.data({}, (span.start, span.end)) or parts.NOTHING
+    return msgspec.structs.replace(
+        whole,
+        cell=tile_cell(span),
+        data={spec.source: seen, **whole.data},
+        cost=Cost(rows=int(inside_it.sum())),
+    )
 
 
 def _known(

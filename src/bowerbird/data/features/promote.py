@@ -56,12 +56,12 @@ def cells(
     lake, rows = Lake(home), present[spec.rows]
     by = parts.split_of(lake, spec.rows)
     found = []
-    sizes = parts.sizes(lake, spec.rows, rows.version)
+    sizes, lying = parts.sizes(lake, spec.rows, rows.version), parts.Lying(rows, by)
     for cell, size in (sizes | parts.emptied(present.get(spec.into), sizes)).items():
         staged = {ref: present[ref].cells.get(cell) for ref in spec.staged}
         if None in staged.values():
             continue
-        data = {spec.rows: parts.data_of(rows, by, fields_of(cell) or {}) or parts.NOTHING}
+        data = {spec.rows: lying.data(fields_of(cell) or {}) or parts.NOTHING}
         data |= {ref: state.data for ref, state in staged.items() if state is not None}
         cost = Cost(rows=size.rows, bytes=size.bytes)
         found.append(msgspec.structs.replace(whole, cell=cell, data=data, cost=cost))
