@@ -13,6 +13,7 @@ from bowerbird.core.registry import Registry
 
 STANDING = (
     "bowerbird.workspace.room:ROOM",
+    "bowerbird.http.room:ROOM",
     "bowerbird.lake.room:ROOM",
     "bowerbird.data.room:FEATURES",
     "bowerbird.data.room:SAMPLES",

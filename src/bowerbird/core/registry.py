@@ -71,6 +71,10 @@ class Registry:
         open_target: OpenTarget = load(_named(self._targets, kind, "target"))
         return open_target(home, clock, ref)
 
+    def routes(self) -> tuple[str, ...]:
+        """What every room mounts in the web application, in the rooms' order."""
+        return tuple(name for room in self.rooms for name in room.routes)
+
     def services(self) -> dict[str, Service]:
         return {name: service for room in self.rooms for name, service in room.services.items()}
 

@@ -6,7 +6,8 @@ import msgspec
 
 
 class Service(msgspec.Struct, frozen=True):
-    """What does not end: ``bowerbird up`` starts it. run: ``module:name``."""
+    """What does not end: ``bowerbird up`` starts it. run: ``module:name`` of a function of the
+    `Workspace`, ``stop`` (a flag, to end at) and ``say`` (a line, to whoever started it)."""
 
     kind: str
     run: str
@@ -22,7 +23,9 @@ class Room(msgspec.Struct, frozen=True):
       says what a spec wants of a target's parts: it may look into tables, and changes nothing.
     steps: step kind (``table.load``) -> `StepKind`.
     targets: target kind (``table``) -> a function of (`Home`, `Clock`, ref) that opens the target.
-    commands: name -> a Typer application or a function. routes: a FastAPI router.
+    commands: name -> a Typer application or a function.
+    routes: functions of (`Workspace`, say) -> what the web application mounts (a `Mount` of
+      `bowerbird.http.app`), or None where there is nothing to show yet.
     views: name -> the pure query that the command, the API and the page share.
     """
 

@@ -1,6 +1,6 @@
 """What the discovery wing offers."""
 
-from bowerbird.core.room import Room, Service
+from bowerbird.core.room import Room
 
 NEIGHBORS = Room(
     name="discovery/neighbors",
@@ -17,6 +17,6 @@ SERVING = Room(
     specs={"Feed": "bowerbird.discovery.serving.specs:Feed"},
     wants={"Feed": "bowerbird.discovery.serving.specs:wants"},
     steps={"feed.publish": "bowerbird.discovery.serving.specs:PUBLISH"},
-    services={"feed": Service("server", "bowerbird.discovery.serving.server:serve", "the feed")},
+    routes=("bowerbird.discovery.serving.server:routes",),
     standing="first",
 )

@@ -119,24 +119,18 @@ def _goal_scale(goals: tuple[Goal, ...]) -> plots.Scale:
 
 def environment() -> jinja2.Environment:
     """The pages' templates, with how figures and plots are written in them."""
-    import jinja2
     from markupsafe import Markup
 
     from bowerbird.discovery import serving
     from bowerbird.discovery.serving.views import hue, trips
+    from bowerbird.http import pages
 
     def drawn(plot: Callable[..., str]) -> Callable[..., Markup]:
         """Plots escape what they are given themselves."""
         return lambda *given, **named: Markup(plot(*given, **named))  # noqa: S704
 
     folders = [Path(__file__).parent, Path(serving.__file__).parent]
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader([folder / "templates" for folder in folders]),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = pages.environment(*(folder / "templates" for folder in folders))
     filters: dict[str, Callable[..., Any]] = {
         name: getattr(formats, name)
         for name in ("score", "signed", "times", "share", "count", "duration", "size", "amount")

@@ -29,14 +29,7 @@ def run_services(workspace: Workspace, stop: Flag, say: Callable[[str], None]) -
     try:
         for service in workspace.registry.services().values():
             if service.kind == "server":
-                load(service.run)(
-                    workspace.home,
-                    workspace.ledger.made(),
-                    host=workspace.settings.host,
-                    port=workspace.settings.port,
-                    stop=stop,
-                    say=say,
-                )
+                load(service.run)(workspace, stop=stop, say=say)
     finally:
         stop.set()
         loop.join()

@@ -101,16 +101,6 @@ class Purchase(msgspec.Struct, frozen=True):
     at: datetime
 
 
-class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
-    """An error in a response (RFC 9457), with the parameter that it is about."""
-
-    title: str
-    status: int
-    detail: str
-    parameter: str = ""
-    expected: str = ""
-
-
 class FeedReader(Protocol):
     """What the feed server reads from. Called from several threads at once."""
 

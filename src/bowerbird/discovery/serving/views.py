@@ -11,18 +11,17 @@ from collections.abc import Sequence
 from datetime import date, datetime
 from pathlib import Path
 
-import jinja2
 import msgspec
 
 from bowerbird.discovery.serving.page import (
     FeedReader,
     Page,
     PageItem,
-    Problem,
     Purchase,
     ReasonKind,
     Related,
 )
+from bowerbird.http.pages import environment
 
 _SHELVES = {
     ReasonKind.HABIT: ("Time to restock", "What you buy again and again"),
@@ -112,11 +111,6 @@ def product(related: Related) -> str:
     return _render("product.html", related=related)
 
 
-def problem(problem: Problem) -> str:
-    """What went wrong, for a person."""
-    return _render("problem.html", problem=problem)
-
-
 def hue(department: str) -> int:
     """A colour of a department, in degrees: the same everywhere and on every day."""
     # 24 steps that are far enough apart to be told from each other.
@@ -148,11 +142,5 @@ def _render(name: str, **values: object) -> str:
     return _environment.get_template(name).render(**values)
 
 
-_environment = jinja2.Environment(
-    loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-    autoescape=True,
-    undefined=jinja2.StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
+_environment = environment(Path(__file__).parent / "templates")
 _environment.filters.update(hue=hue, day=_day, label=_label, number=_number)

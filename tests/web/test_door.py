@@ -1,0 +1,118 @@
+"""Claims about who is let in, and who may change something."""
+
+from __future__ import annotations
+
+import asyncio
+import stat
+from pathlib import Path
+from threading import Event, Thread
+
+import httpx
+import pytest
+from fastapi import APIRouter, FastAPI
+
+from bowerbird.core.errors import SettingsError
+from bowerbird.core.steps import Home
+from bowerbird.discovery.serving.app import create_app
+from bowerbird.http.app import Mount, application
+from bowerbird.http.door import COOKIE, access_token, check, guarded
+from bowerbird.http.server import listening, run
+from tests.discovery.test_serving_app import OneHousehold
+
+TOKEN = "a-token"
+
+
+def ask(path: str, method: str = "GET", **kwargs: object) -> httpx.Response:
+    app = guarded(create_app(OneHousehold(), authorise=lambda r: check(r, TOKEN)), TOKEN)
+    return asked(app, method, path, **kwargs)
+
+
+def change(**headers: str) -> int:
+    """How a request that changes something ends."""
+    router = APIRouter()
+    router.post("/changed")(lambda: "changed")
+    app = application([Mount("one", "/one", router)], lambda r: check(r, TOKEN))
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return asked(app, "POST", "/changed?token=" + TOKEN, headers=named).status_code
+
+
+def asked(app: FastAPI, method: str, path: str, **kwargs: object) -> httpx.Response:
+    async def go() -> httpx.Response:
+        transport = httpx.ASGITransport(app=app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://feed") as client:
+            return await client.request(method, path, **kwargs)  # type: ignore[arg-type]
+
+    return asyncio.run(go())
+
+
+@pytest.mark.parametrize("path", ["/feed/1", "/feed/1?token=wrong", "/feed/1?token=%C3%A9"])
+def test_nobody_without_the_token_sees_a_page(path: str) -> None:
+    assert ask(path).status_code == 401
+
+
+def test_the_token_in_the_address_lets_in_and_stays_as_a_cookie() -> None:
+    seen = ask(f"/feed/1?token={TOKEN}")
+    assert seen.status_code == 200
+    assert seen.cookies[COOKIE] == TOKEN
+    assert ask("/feed/1", headers={"cookie": f"{COOKIE}={TOKEN}"}).status_code == 200
+
+
+def test_a_program_shows_the_token_as_a_bearer() -> None:
+    seen = ask("/v1/feed?household=1", headers={"authorization": f"Bearer {TOKEN}"})
+    assert seen.status_code == 200
+
+
+def test_the_token_is_made_once_and_only_its_owner_can_read_it(tmp_path: Path) -> None:
+    home = Home("", "", "", "", str(tmp_path))
+    assert access_token(home) == access_token(home)
+    assert stat.S_IMODE((tmp_path / "token").stat().st_mode) == 0o600
+
+
+KEPT = f"{COOKIE}={TOKEN}"
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 401),  # the token in the address lets nobody change anything
+        ({"cookie": KEPT}, 403),
+        ({"cookie": KEPT, "origin": "http://feed"}, 200),
+        ({"cookie": KEPT, "origin": "http://feed:81"}, 403),  # the same site to a browser
+        ({"cookie": KEPT, "origin": "null"}, 403),
+        ({"cookie": KEPT, "sec_fetch_site": "same-origin"}, 200),
+        ({"cookie": KEPT, "sec_fetch_site": "same-site", "origin": "http://feed"}, 403),
+        ({"cookie": KEPT, "sec_fetch_site": "cross-site"}, 403),
+        ({"cookie": f"{COOKIE}=wrong", "origin": "http://feed"}, 401),
+        ({"authorization": f"Bearer {TOKEN}"}, 200),
+        ({"authorization": "Bearer wrong", "cookie": KEPT, "origin": "http://feed"}, 401),
+    ],
+)
+def test_only_a_program_with_the_token_or_a_page_of_this_server_changes_something(
+    headers: dict[str, str], status: int
+) -> None:
+    assert change(**headers) == status
+
+
+def test_a_port_that_is_taken_is_told_and_none_is_a_free_one() -> None:
+    with listening("127.0.0.1", 0) as held:
+        port = held.getsockname()[1]
+        with pytest.raises(SettingsError, match=f"listen on 127.0.0.1:{port}"):
+            listening("127.0.0.1", port)
+
+
+@pytest.mark.slow
+def test_a_server_ends_when_it_is_asked_to_before_it_began_or_while_it_serves() -> None:
+    stop, held = Event(), listening("127.0.0.1", 0)
+    port = held.getsockname()[1]
+    app = create_app(OneHousehold(), authorise=lambda _: None)
+    serving = Thread(target=run, args=(app, stop, held))
+    serving.start()
+    with httpx.Client() as answer:
+        seen = answer.get(f"http://127.0.0.1:{port}/v1/feed?household=1", timeout=30)
+        assert seen.status_code == 200
+    assert serving.is_alive()
+    stop.set()
+    serving.join(30)
+    assert not serving.is_alive()
+    with listening("127.0.0.1", 0) as other:
+        run(app, stop, other)  # returns at once
