@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from threading import Event as Flag
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 Json = Annotated[bool, typer.Option("--json", help="print for programs")]
 Refs = Annotated[list[str] | None, typer.Option(help="a ref; may be given several times")]
+
+Port = Annotated[int | None, typer.Option(help="of the web server; 0 takes a free one")]
+Host = Annotated[str | None, typer.Option(help="address to listen on")]
 
 REPLANS = 3
 """So many times a plan that the world overtook is made again before we give up."""
@@ -227,6 +231,20 @@ def _feed_item(workspace: Workspace, ref: str, item: str) -> PageItem:
             expected="feed:namespace/name#household/product, both as numbers",
         )
     return item_of(workspace.home, ref, int(household), int(product))
+
+
+class Said(msgspec.Struct, frozen=True):
+    """Something that a server said; one a line, since it does not end by itself."""
+
+    at: datetime
+    text: str
+
+
+def sayer(*, json: bool) -> Callable[[str], None]:
+    """How a server says something: to people on standard error, to programs a line of JSON."""
+    if json:
+        return lambda text: screen.as_json_line(Said(datetime.now(UTC), text))
+    return lambda text: screen.err.print(text, markup=False)
 
 
 @app.command()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,7 +10,15 @@ import msgspec
 import typer
 
 from bowerbird.cli import opening, screen
-from bowerbird.cli.commands import Json, apply_until_settled, interruptible, report
+from bowerbird.cli.commands import (
+    Host,
+    Json,
+    Port,
+    apply_until_settled,
+    interruptible,
+    report,
+    sayer,
+)
 from bowerbird.cli.main import app
 from bowerbird.core.plans import Allowed
 from bowerbird.core.runs import RunRecord, RunState
@@ -75,27 +82,12 @@ def _show(folder: str, shown: Demo) -> None:
 
 @app.command()
 def up(
-    port: Annotated[int | None, typer.Option(help="of the web server; 0 takes a free one")] = None,
-    host: Annotated[str | None, typer.Option(help="address to listen on")] = None,
+    port: Port = None,
+    host: Host = None,
     json: Json = False,
 ) -> None:
-    """Run the project's services until they are stopped: the loop that applies, and the feed."""
+    """Run the project's services until they are stopped: the loop that applies, and the pages."""
     from bowerbird.workspace.services import run_services
 
     with interruptible() as stop, opening.opened({"port": port, "host": host}) as workspace:
-        run_services(workspace, stop, _say_to_programs if json else _say)
-
-
-class Said(msgspec.Struct, frozen=True):
-    """Something that a service said; one a line, since `up` does not end by itself."""
-
-    at: datetime
-    text: str
-
-
-def _say_to_programs(text: str) -> None:
-    screen.as_json_line(Said(datetime.now(UTC), text))
-
-
-def _say(text: str) -> None:
-    screen.err.print(text, markup=False)
+        run_services(workspace, stop, sayer(json=json))

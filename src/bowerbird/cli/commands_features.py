@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from bowerbird.cli import opening, screen, screen_features
-from bowerbird.cli.commands import Json
+from bowerbird.cli.commands import Host, Json, Port, interruptible, sayer
 from bowerbird.cli.commands_table import At, Cells, DryRun, Name, carry, opened_lake
 from bowerbird.cli.main import app
 from bowerbird.core.errors import UserError
@@ -35,10 +35,11 @@ def list_(json: Json = False) -> None:
     """Every backfill and promotion: what is current, what is to be done, what it will take."""
     with opening.opened() as workspace:
         from bowerbird.data.features import views
+        from bowerbird.workspace import views as run_views
 
         specs = {ref: declared.spec for ref, declared in workspace.specs.items()}
         found = workspace.look()
-        runs = workspace.ledger.open_runs()
+        runs = [run_views.view(workspace, run) for run in workspace.ledger.open_runs()]
         made = workspace.plan(found=found)
         shown = views.standing(specs, found.wants, made, found.present, runs)
         screen.show(shown, screen_features.standing, json=json)
@@ -131,6 +132,16 @@ def statistics(
             return
     shown = screen_features.parts if parts else screen_features.statistics
     screen.show(found, shown, json=json)
+
+
+@features.command()
+def page(port: Port = None, host: Host = None, json: Json = False) -> None:
+    """Every backfill and promotion in a browser: look, carry out, stop, roll back."""
+    from bowerbird.http.server import serve_routes
+
+    routes = ("bowerbird.portal.backfills:routes",)
+    with interruptible() as stop, opening.opened({"port": port, "host": host}) as workspace:
+        serve_routes(workspace, routes, stop=stop, say=sayer(json=json))
 
 
 @features.command()

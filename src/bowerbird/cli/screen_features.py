@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from bowerbird.data.features.gates import Finding
     from bowerbird.data.features.interop.module import Imported
     from bowerbird.data.features.online import Contents
-    from bowerbird.data.features.views import CellsView, GroupView
+    from bowerbird.data.features.views import CellsView, GroupView, Running
 
 _NOTHING = "-"
 
@@ -44,14 +44,19 @@ def standing(shown: Sequence[CellsView]) -> None:
     grid("", ["what", "owner", "current", "to do", "rows", "takes"], rows)
     for one in shown:
         if one.running is not None:
-            run, done, steps = one.running
-            told = f"run {run[:13]} is at it: {done} of {steps} steps are done"
+            told = at_work(one.running)
             out.print(Text("   - ", style="yellow"), f"{one.ref}: {told}", sep="", markup=False)
         if one.held:
             told = f"{one.held} partitions are held: they were rolled back"
             out.print(Text("   - ", style="yellow"), f"{one.ref}: {told}", sep="", markup=False)
-        for reason in one.reasons[:3]:
+        for reason in one.reasons[:3] or ([one.waits] if one.waits else []):
             out.print(Text("   - ", style="yellow"), f"{one.ref}: {reason}", sep="", markup=False)
+
+
+def at_work(one: Running) -> str:
+    """How far a run is."""
+    told = f"run {one.run[:13]} of {one.by} is {one.state}: {one.done} of {one.steps} steps"
+    return told + (f", {one.cells_done:,} of {one.cells:,} partitions" if one.cells else "")
 
 
 def group(shown: GroupView) -> None:

@@ -29,6 +29,7 @@ FEATURES = Room(
         "features.check": "bowerbird.data.features.check:CHECK",
         "features.publish": "bowerbird.data.features.online.specs:PUBLISH",
     },
+    routes=("bowerbird.portal.backfills:routes",),
     standing="first",
 )
 

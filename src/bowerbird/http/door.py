@@ -53,7 +53,8 @@ def guarded(app: FastAPI, token: str) -> FastAPI:
     @app.middleware("http")
     async def keep(request: Request, go_on: Callable[[Request], Awaitable[Response]]) -> Response:
         response = await go_on(request)
-        if _same(request.query_params.get("token", ""), token):
+        looks = request.method in ONLY_LOOKS
+        if looks and _same(request.query_params.get("token", ""), token):
             response.set_cookie(COOKIE, token, httponly=True, samesite="strict")
         return response
 

@@ -30,8 +30,8 @@ def write_statistics(view: StatisticsView, folder: Path) -> Path:
     return page
 
 
-def render(view: StatisticsView) -> str:
-    """The page."""
+def render(view: StatisticsView, *, back: str = "", about: str = "") -> str:
+    """The page. back: where the application leads back to; about: what it is of."""
     from markupsafe import Markup
 
     made = environment()
@@ -54,6 +54,8 @@ def render(view: StatisticsView) -> str:
     shown = made.get_template("statistics.html.j2")
     return shown.render(
         view=view,
+        back=back,
+        about=about,
         failed=failed,
         passed=passed,
         verdict=verdict(view),

@@ -190,6 +190,17 @@ class SqlLedger:
         with self._database.read() as connection:
             return [_run(connection, run_id) for run_id in connection.execute(query).scalars()]
 
+    def runs_of(self, target: str, limit: int = 20) -> list[RunRecord]:
+        """The newest runs that have a step of this target, newest first."""
+        query = (
+            sa.select(RUNS.c.id)
+            .where(sa.exists().where(STEPS.c.run == RUNS.c.id, STEPS.c.target == target))
+            .order_by(RUNS.c.number.desc())
+            .limit(limit)
+        )
+        with self._database.read() as connection:
+            return [_run(connection, run_id) for run_id in connection.execute(query).scalars()]
+
     def meanings(self) -> dict[str, Tree]:
         """Every meaning tree that is kept, by hash."""
         with self._database.read() as connection:

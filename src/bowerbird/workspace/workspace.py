@@ -13,6 +13,7 @@ from functools import cached_property
 from getpass import getuser
 from pathlib import Path
 from threading import Event as Flag
+from threading import Lock
 from typing import NamedTuple
 
 from bowerbird.core.clock import Clock, SystemClock
@@ -44,6 +45,10 @@ class Look(NamedTuple):
 
 
 OpenEngine = Callable[[Loaded], Engine]
+
+_BEGINNING = Lock()
+"""Held from looking for a run to go on with until its lease is taken: all threads of a process take
+leases in one name, so a lease tells none of them that another is at it."""
 
 
 class Workspace:
@@ -91,6 +96,10 @@ class Workspace:
     @property
     def principal(self) -> str:
         return self.settings.principal or f"user:{getuser()}"
+
+    def reread(self) -> Workspace:
+        """The same workspace, whose specs are read from disk anew when they are asked for."""
+        return Workspace(self.loaded, self.registry, self._open_engine, clock=self.clock)
 
     def close(self) -> None:
         if "engine" in self.__dict__:
@@ -183,26 +192,46 @@ class Workspace:
         """Carry a plan out; None if there is nothing to do.
 
         A run that was cut off and wanted the same is gone on with; one that wanted something else
-        of the same targets is cancelled first. on_run: told the run's id before it starts.
+        of the same targets is cancelled first. on_run: told the run's id once it is ours to do.
         """
-        run = self._cut_off(plan)
-        if run is None:
-            if plan.empty:
-                return None
-            run = self.ledger.start(plan, self.principal)
-        if on_run is not None:
-            on_run(run.id)
-        return self.carry_out(run.id, stop)
+        with _BEGINNING:
+            run = self._cut_off(plan)
+            if run is None:
+                if plan.empty:
+                    return None
+                run = self.ledger.start(plan, self.principal)
+            self._attend(run.id)
+        return self._carried(run.id, stop, on_run)
 
-    def carry_out(self, run_id: str, stop: Flag | None = None) -> RunRecord:
+    def carry_out(
+        self, run_id: str, stop: Flag | None = None, on_run: Callable[[str], None] | None = None
+    ) -> RunRecord:
         """Carry a recorded run on, from wherever it is."""
+        with _BEGINNING:
+            if self.attended(run_id):
+                raise self._at_work(run_id)
+            self._attend(run_id)
+        return self._carried(run_id, stop, on_run)
+
+    def _attend(self, run_id: str) -> None:
+        """Take the lease of a run."""
+        if not self.ledger.take(f"run/{run_id}", holder(), self.settings.lease_seconds, gone):
+            raise self._at_work(run_id)
+
+    def _at_work(self, run_id: str) -> RunInProgressError:
+        return RunInProgressError(
+            f"run {run_id} is being carried out by {self.ledger.keeper(f'run/{run_id}')}",
+            fix=f"bowerbird status {run_id[:13]}, or bowerbird cancel {run_id[:13]}",
+        )
+
+    def _carried(
+        self, run_id: str, stop: Flag | None, on_run: Callable[[str], None] | None
+    ) -> RunRecord:
+        """Carry out a run whose lease this process holds; given back at the end."""
         name, ttl, me = f"run/{run_id}", self.settings.lease_seconds, holder()
-        if not self.ledger.take(name, me, ttl, gone):
-            raise RunInProgressError(
-                f"run {run_id} is being carried out by {self.ledger.keeper(name)}",
-                fix=f"bowerbird status {run_id[:13]}, or bowerbird cancel {run_id[:13]}",
-            )
         try:
+            if on_run is not None:
+                on_run(run_id)
             with ThreadPoolExecutor(self.settings.parallel_steps, "step") as pool:
                 executor = self._executor(pool)
                 with beating(executor, self.ledger, ttl, lambda: self.ledger.take(name, me, ttl)):

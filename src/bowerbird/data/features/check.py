@@ -27,7 +27,7 @@ from bowerbird.core.steps import Home
 from bowerbird.core.targets import Entry, History, LogTarget, Read, Token, Version
 from bowerbird.data.features import promote
 from bowerbird.data.features.backfill import groups_of
-from bowerbird.data.features.gates import Facts, Gate, RowCount, calls_of, failures, judge
+from bowerbird.data.features.gates import Facts, Finding, Gate, RowCount, calls_of, failures, judge
 from bowerbird.data.features.specs import Backfill, FeatureGroup, Promotion
 from bowerbird.data.features.statistics import (
     Statistics,
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 FILE = "statistics.msgpack"
+FINDINGS = "findings.msgpack"
 TOGETHER = 8
 """So many partitions are read at a time."""
 
@@ -93,7 +94,8 @@ def check(job: Job) -> Made:
     before_kept = _last(job.home, job.ref)
     after = _statistics(lake, spec, columns, history, before_kept)
     changed = sorted(c for c in after if c not in before_kept or before_kept[c] != after[c])
-    wrong = [*_judged(spec.gates, after, before_kept, changed)]
+    findings = _judged(spec.gates, after, before_kept, changed)
+    wrong = [f"{one.gate} {one.column}: {one.text}" for one in failures(findings)]
     wrong += _by_functions(lake, spec, version, changed)
     if wrong:
         back = _roll_back(job, spec, entry, before)
@@ -105,6 +107,7 @@ def check(job: Job) -> Made:
             fix=f"bowerbird apply --release {spec.into}, once it is mended",
         )
     Path(job.folder, FILE).write_bytes(msgspec.msgpack.encode(after))
+    Path(job.folder, FINDINGS).write_bytes(msgspec.msgpack.encode(findings))
     note = {"version": version, "partitions": len(after), "changed": len(changed)}
     return Made(note=note, results={"partitions": len(after), "changed": len(changed)})
 
@@ -131,6 +134,17 @@ def kept(home: Home, ref: str, version: Version | None = None) -> dict[str, Kept
     """
     files = open_log(home, ref).pinned(version).files
     return msgspec.msgpack.decode(files.path(FILE).read_bytes(), type=dict[str, Kept])
+
+
+def findings(home: Home, ref: str) -> tuple[Finding, ...]:
+    """What the gates found of the live release of a promotion; nothing where none is there."""
+    try:
+        files = open_log(home, ref).pinned().files
+    except RefError:
+        return ()
+    if FINDINGS not in files.files:  # made before findings were kept
+        return ()
+    return msgspec.msgpack.decode(files.path(FINDINGS).read_bytes(), type=tuple[Finding, ...])
 
 
 def statistics_of(found: Mapping[str, Kept]) -> dict[str, dict[str, Statistics]]:
@@ -183,7 +197,7 @@ def _judged(
     after: Mapping[str, Kept],
     before: Mapping[str, Kept],
     changed: list[str],
-) -> list[str]:
+) -> tuple[Finding, ...]:
     """What the gates say of the partitions that changed, as they are live now.
 
     How many rows and which of them came twice was held before the commit.
@@ -191,8 +205,7 @@ def _judged(
     again = [gate for gate in gates if not isinstance(gate, RowCount) and hasattr(gate, "column")]
     now = merged_columns(decode(after[cell].statistics) for cell in changed)
     was = merged_columns(decode(one.statistics) for one in before.values())
-    findings = failures(judge(again, now, was or None, Facts())) if now else ()
-    return [f"{one.gate} {one.column}: {one.text}" for one in findings]
+    return judge(again, now, was or None, Facts()) if now else ()
 
 
 def _by_functions(

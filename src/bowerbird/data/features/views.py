@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from enum import StrEnum
 
 import msgspec
 
 from bowerbird.core.errors import RefError
-from bowerbird.core.plans import Plan, Want
+from bowerbird.core.meaning import digest
+from bowerbird.core.plans import Input, OutputOf, Plan, Step, Want
 from bowerbird.core.runs import RunRecord, StepState
 from bowerbird.core.specs import Spec
-from bowerbird.core.targets import Read
+from bowerbird.core.targets import CellState, Read
 from bowerbird.data.features.specs import Backfill, FeatureGroup, Place, Promotion
+from bowerbird.workspace.views import RunView
 
 
 class GroupView(msgspec.Struct, frozen=True):
@@ -30,11 +34,30 @@ class GroupView(msgspec.Struct, frozen=True):
     sql: str
 
 
+class Running(msgspec.Struct, frozen=True):
+    """An open run of a target. state: its state, or that it is cut off. cells: that it makes."""
+
+    run: str
+    by: str
+    since: datetime
+    state: str
+    done: int
+    steps: int
+    cells_done: int
+    cells: int
+
+    @property
+    def share(self) -> float:
+        """How much of it is done, by partitions where it makes some."""
+        return self.cells_done / self.cells if self.cells else self.done / max(self.steps, 1)
+
+
 class CellsView(msgspec.Struct, frozen=True):
     """A backfill or a promotion: how its partitions stand.
 
     todo: partitions that the next plan makes; reasons: why -> how many steps say so.
-    rows, seconds: what is left to do, as far as it is known. running: (run, done steps, steps).
+    rows, seconds: what is left to do, as far as it is known. running: an open run that makes it.
+    waits: for what it must be planned again, where a plan can not say yet what there is to do.
     """
 
     ref: str
@@ -48,7 +71,28 @@ class CellsView(msgspec.Struct, frozen=True):
     rows: int | None
     seconds: float | None
     reasons: tuple[str, ...]
-    running: tuple[str, int, int] | None = None
+    running: Running | None = None
+    waits: str = ""
+
+
+class Standing(StrEnum):
+    """How a partition stands."""
+
+    CURRENT = "current"
+    STALE = "stale"
+    MISSING = "missing"
+    HELD = "held"
+    OUTSIDE = "outside"
+
+
+class PartitionView(msgspec.Struct, frozen=True):
+    """A partition of a target: how it stands and why, and what it takes to make it."""
+
+    cell: str
+    standing: Standing
+    why: str = ""
+    rows: int | None = None
+    seconds: float | None = None
 
 
 def group(
@@ -76,56 +120,158 @@ def standing(
     wants: Sequence[Want],
     plan: Plan,
     present: Mapping[str, Read],
-    runs: Iterable[RunRecord],
+    runs: Iterable[RunView],
 ) -> tuple[CellsView, ...]:
     """Every backfill and promotion, as the plan sees it.
 
     wants: of parts of targets. runs: those that are open.
     """
-    open_runs = list(runs)
-    shown = []
-    for ref, spec in specs.items():
-        if not isinstance(spec, (Backfill, Promotion)):
-            continue
-        target = spec.into if isinstance(spec, Promotion) else ref
-        wanted = [
-            want.cell
-            for want in wants
-            if want.target == target and want.data and all(want.data.values())
-        ]
-        steps = [step for step in plan.steps if step.target == target and step.cells]
-        todo = {cell for step in steps for cell in step.cells}
-        known = present.get(target, Read()).cells
-        held = sum(known[cell].held is not None for cell in wanted if cell in known)
-        current = sum(cell in known and cell not in todo for cell in wanted) - held
-        costs = [step.cost for step in steps]
-        seconds = [cost.seconds for cost in costs if cost.seconds is not None]
-        shown.append(
-            CellsView(
-                ref=ref,
-                owner=spec.owner,
-                target=target,
-                reads=tuple(spec.refs().values()),
-                cells=len(wanted),
-                current=current,
-                todo=len(todo),
-                held=held,
-                rows=sum(cost.rows or 0 for cost in costs) if costs else 0,
-                seconds=sum(seconds) if seconds else None,
-                reasons=tuple(Counter(step.reason for step in steps)),
-                running=_running(open_runs, target),
-            )
+    running = {run.id: run for run in runs}
+    wanted, steps = _by_target(wants), _steps_by_target(plan)
+    waits = {note.ref: note.text for note in plan.notes if note.later}
+    return tuple(
+        _line(spec, wanted, steps, present, running.values(), waits)
+        for spec in specs.values()
+        if isinstance(spec, (Backfill, Promotion))
+    )
+
+
+def target_of(spec: Backfill | Promotion) -> str:
+    """The ref of the table that it makes."""
+    return spec.into if isinstance(spec, Promotion) else str(spec.ref)
+
+
+def _line(
+    spec: Backfill | Promotion,
+    wants: Mapping[str, Sequence[Want]],
+    steps_of: Mapping[str, Sequence[Step]],
+    present: Mapping[str, Read],
+    runs: Iterable[RunView],
+    waits: Mapping[str, str],
+) -> CellsView:
+    target = target_of(spec)
+    wanted = [want.cell for want in wants.get(target, ())]
+    steps = steps_of.get(target, ())
+    todo = {cell for step in steps for cell in step.cells}
+    known = present.get(target, Read()).cells
+    held = sum(known[c].held is not None for c in wanted if c in known and c not in todo)
+    current = sum(cell in known and cell not in todo for cell in wanted) - held
+    costs = [step.cost for step in steps]
+    seconds = [cost.seconds for cost in costs if cost.seconds is not None]
+    return CellsView(
+        ref=str(spec.ref),
+        owner=spec.owner,
+        target=target,
+        reads=tuple(spec.refs().values()),
+        cells=len(wanted),
+        current=current,
+        todo=len(todo),
+        held=held,
+        rows=sum(cost.rows or 0 for cost in costs),
+        seconds=sum(seconds) if seconds else None,
+        reasons=tuple(Counter(step.reason for step in steps)),
+        running=next((running(run, target) for run in runs if makes(run, target)), None),
+        waits=waits.get(target, ""),
+    )
+
+
+def _by_target(wants: Iterable[Want]) -> dict[str, list[Want]]:
+    """Target -> what is wanted of parts of it, where that is known."""
+    found: dict[str, list[Want]] = {}
+    for want in wants:
+        if want.data and all(want.data.values()):
+            found.setdefault(want.target, []).append(want)
+    return found
+
+
+def _steps_by_target(plan: Plan) -> dict[str, list[Step]]:
+    found: dict[str, list[Step]] = {}
+    for step in plan.steps:
+        if step.cells:
+            found.setdefault(step.target, []).append(step)
+    return found
+
+
+def makes(run: RunRecord, target: str) -> bool:
+    """Whether a run has a step of a target."""
+    return any(step.target == target for step in run.plan.steps)
+
+
+def running(run: RunView, target: str) -> Running:
+    """How far a run is with one target."""
+    mine = {step.id: len(step.cells) for step in run.plan.steps if step.target == target}
+    done = [step.id for step in run.steps if step.id in mine and step.state == StepState.DONE]
+    return Running(
+        run=run.id,
+        by=run.principal,
+        since=run.created,
+        state=run.stands,
+        done=len(done),
+        steps=len(mine),
+        cells_done=sum(mine[step] for step in done),
+        cells=sum(mine.values()),
+    )
+
+
+def partitions(
+    spec: Backfill | Promotion,
+    wants: Sequence[Want],
+    plan: Plan,
+    present: Mapping[str, Read],
+) -> tuple[PartitionView, ...]:
+    """Every partition of one. plan: made of wants that are each carried out alone (`apart`)."""
+    target = target_of(spec)
+    steps = {cell: step for step in _steps_by_target(plan).get(target, ()) for cell in step.cells}
+    known = present.get(target, Read()).cells
+    return tuple(
+        _partition(want, steps.get(want.cell), known.get(want.cell))
+        for want in _by_target(wants).get(target, ())
+    )
+
+
+def apart(wants: Iterable[Want], target: str) -> list[Want]:
+    """The same wants; those of one target each in a step of its own, so that a plan says of each
+    partition why it is to be made."""
+    return [
+        msgspec.structs.replace(want, together=1) if want.target == target else want
+        for want in wants
+    ]
+
+
+def _partition(want: Want, step: Step | None, state: CellState | None) -> PartitionView:
+    rows = want.cost.rows
+    if step is not None:
+        standing = Standing.STALE if state else Standing.MISSING
+        return PartitionView(want.cell, standing, step.reason, rows, want.cost.seconds)
+    if state is None:
+        return PartitionView(
+            want.cell, Standing.MISSING, "planned once what it reads is made", rows
         )
-    return tuple(shown)
+    if state.held is not None:
+        why = "it was rolled back; it is not made again by itself"
+        return PartitionView(want.cell, Standing.HELD, why, rows)
+    if state.meaning is None:
+        why = "somebody else wrote it; it is left as it is"
+        return PartitionView(want.cell, Standing.OUTSIDE, why, rows)
+    return PartitionView(want.cell, Standing.CURRENT, "", rows)
 
 
-def _running(runs: Iterable[RunRecord], target: str) -> tuple[str, int, int] | None:
-    for run in runs:
-        mine = {step.id for step in run.plan.steps if step.target == target}
-        if mine:
-            done = sum(s.id in mine and s.state == StepState.DONE for s in run.steps)
-            return run.id, done, len(mine)
-    return None
+def fingerprint(plan: Plan) -> str:
+    """Of what a plan does: two that have the same do the same.
+
+    A step's number is left out, for it depends on what others have to do.
+    """
+    numbers = {step.id: f"s{n}" for n, step in enumerate(plan.steps, 1)}
+    steps = []
+    for step in plan.steps:
+        inputs: dict[str, Input] = {
+            ref: OutputOf(tuple(numbers.get(one, one) for one in given.steps))
+            if isinstance(given, OutputOf)
+            else given
+            for ref, given in step.inputs.items()
+        }
+        steps.append(msgspec.structs.replace(step, id=numbers[step.id], inputs=inputs))
+    return digest(msgspec.to_builtins(steps))
 
 
 def only(plan: Plan, spec: Spec) -> Plan:

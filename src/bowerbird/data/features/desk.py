@@ -1,0 +1,270 @@
+"""Where a backfiller stands: every backfill and promotion, and what can be done to each.
+
+What changes something is shown first, and carried out only while it is what was shown. Runs go on
+in the background; the ledger keeps them, so a desk that dies is sat down at again::
+
+    desk = Desk(workspace)
+    shown = desk.plan("backfill:shop/spend")
+    desk.carry("backfill:shop/spend", shown.fingerprint)
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+
+from bowerbird.core.errors import PlanAgainError, RefError
+from bowerbird.core.plans import Allowed, Cost, Note, Plan
+from bowerbird.core.runs import StepState
+from bowerbird.core.specs import Spec
+from bowerbird.data.features import history
+from bowerbird.data.features.beside import Beside, beside
+from bowerbird.data.features.check import findings
+from bowerbird.data.features.gates import Finding
+from bowerbird.data.features.history import Back, CommitView, RunLine, RunPage
+from bowerbird.data.features.looks import Looks, Seen
+from bowerbird.data.features.specs import Backfill, Promotion
+from bowerbird.data.features.views import (
+    CellsView,
+    PartitionView,
+    Running,
+    Standing,
+    fingerprint,
+    makes,
+    only,
+    running,
+    standing,
+    target_of,
+)
+from bowerbird.lake import Lake
+from bowerbird.workspace import views as runs_view
+from bowerbird.workspace.background import Background
+from bowerbird.workspace.views import RunView
+from bowerbird.workspace.workspace import Workspace
+
+
+class Board(msgspec.Struct, frozen=True):
+    """Every backfill and promotion, as of a moment; looking took so many seconds."""
+
+    at: datetime
+    took: float
+    lines: tuple[CellsView, ...]
+
+
+class OneView(msgspec.Struct, frozen=True):
+    """One backfill or promotion.
+
+    facts: what it declares, in words. notes: what the plan leaves, and why. findings: of the gates,
+    on what is live of a promotion. staged_in: the promotions that take a backfill.
+    """
+
+    at: datetime
+    line: CellsView
+    description: str
+    facts: dict[str, str]
+    notes: tuple[Note, ...]
+    partitions: tuple[PartitionView, ...]
+    commits: tuple[CommitView, ...]
+    runs: tuple[RunLine, ...]
+    findings: tuple[Finding, ...]
+    staged_in: tuple[str, ...]
+
+
+class Shown(msgspec.Struct, frozen=True):
+    """A plan to look at before it is carried out. cost: of all its partitions together.
+
+    running: a run that makes the same table, so that this one cannot begin.
+    """
+
+    ref: str
+    plan: Plan
+    fingerprint: str
+    cells: int
+    cost: Cost
+    running: Running | None = None
+    release: bool = False
+
+
+class Desk:
+    """One workspace, as whoever backfills looks at it and acts on it. For several threads."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._looks = Looks(workspace)
+        self._background = Background(workspace)
+
+    def close(self) -> None:
+        """Let go of the runs that go on here; they stay open."""
+        self._background.close()
+        self._looks.close()
+
+    # -- what is shown -----------------------------------------------------------------------
+
+    def board(self) -> Board:
+        seen = self._looks.lately()
+        return Board(seen.at, seen.took, self._lines(seen))
+
+    def one(self, ref: str) -> OneView:
+        """Raises `RefError` where no backfill or promotion is declared by that ref."""
+        seen = self._looks.lately()
+        spec = declared(seen, ref)
+        target = target_of(spec)
+        runs = self._workspace.ledger.runs_of(target)
+        (line,) = (one for one in self._lines(seen) if one.ref == ref)
+        return OneView(
+            at=seen.at,
+            line=line,
+            description=spec.description,
+            facts=facts(spec),
+            notes=tuple(note for note in only(seen.plan, spec).notes),
+            partitions=seen.partitions(spec),
+            commits=history.commits(Lake(self._workspace.home), target, runs),
+            runs=history.runs_of([runs_view.view(self._workspace, run) for run in runs], target),
+            findings=findings(self._workspace.home, ref) if isinstance(spec, Promotion) else (),
+            staged_in=tuple(str(one.ref) for one in _promotions(seen, ref)),
+        )
+
+    def run(self, run_id: str) -> RunPage:
+        """Raises `RefError` where there is no such run."""
+        run = runs_view.run(self._workspace, run_id)
+        targets = {step.target for step in run.plan.steps}
+        of = [
+            ref
+            for ref, spec in self._looks.lately().specs.items()
+            if isinstance(spec, (Backfill, Promotion)) and target_of(spec) in targets
+        ]
+        return RunPage(run, tuple(of), self._said(run), history.steps_of(run))
+
+    def _said(self, run: RunView) -> str:
+        """The last line that a step which is under way has said."""
+        at_work = [step.id for step in run.steps if step.state == StepState.RUNNING]
+        if not at_work:
+            return ""
+        (said,) = runs_view.logs(self._workspace, run.id, at_work[0]).steps
+        return said.lines[-1].partition(" ")[2] if said.lines else ""
+
+    def statistics(self, ref: str) -> Beside:
+        """What is staged beside what is live. Reads rows of a few partitions."""
+        seen = self._looks.lately()
+        spec = declared(seen, ref)
+        takers = [spec] if isinstance(spec, Promotion) else _promotions(seen, ref)
+        taker = takers[0] if takers else None
+        known = seen.partitions(taker) if taker else ()
+        waiting = {one.cell for one in known if one.standing != Standing.CURRENT}
+        return beside(Lake(self._workspace.home), spec, taker, seen.specs, waiting)
+
+    # -- what is done ------------------------------------------------------------------------
+
+    def plan(self, ref: str, *, release: bool = False) -> Shown:
+        """The part of the plan that is one's. release: with what is held, too."""
+        seen = self._looks.now()
+        spec = declared(seen, ref)
+        whole = seen.plan
+        if release:
+            leave = Allowed(release_held=frozenset({target_of(spec)}))
+            whole = seen.workspace.plan(leave, seen.found)
+        plan = only(whole, spec)
+        targets = {target_of(spec), *(step.target for step in plan.steps)}
+        at_work = [running(run, one) for run in self._open() for one in targets if makes(run, one)]
+        cells = sum(len(step.cells) for step in plan.steps)
+        first = at_work[0] if at_work else None
+        return Shown(ref, plan, fingerprint(plan), cells, _total(plan), first, release)
+
+    def carry(self, ref: str, confirmed: str, *, release: bool = False) -> str | None:
+        """Begin what was shown: the run's id, or None if there is nothing to do any more.
+
+        Raises `PlanAgainError` where the plan is not the one that was confirmed.
+        """
+        shown = self.plan(ref, release=release)
+        _same(shown.fingerprint, confirmed)
+        return self._background.start(shown.plan)
+
+    def way_back(self, ref: str, to: str = "") -> Back:
+        """What rolling its table back would move. to: a version; none: the one before."""
+        plan = self._plan_back(ref, to)
+        lake, target = Lake(self._workspace.home), plan.steps[0].target
+        made = history.commits(lake, target, self._workspace.ledger.runs_of(target))
+        return Back(ref, history.way_back(lake, target, plan), made)
+
+    def roll_back(self, ref: str, to: str, confirmed: str) -> str | None:
+        """Begin the rollback that was shown. Raises `PlanAgainError` where it would be another."""
+        plan = self._plan_back(ref, to)
+        _same(fingerprint(plan), confirmed)
+        return self._background.start(plan)
+
+    def stop(self, run_id: str) -> None:
+        """Cancel a run. What it has committed stays."""
+        self._background.stop(self._workspace.ledger.find(run_id))
+
+    def go_on(self, run_id: str) -> None:
+        """Go on with a run that was cut off."""
+        self._background.go_on(self._workspace.ledger.find(run_id))
+
+    def _plan_back(self, ref: str, to: str) -> Plan:
+        spec = declared(self._looks.lately(), ref)
+        return self._workspace.plan_rollback(target_of(spec), to or None)
+
+    def _lines(self, seen: Seen) -> tuple[CellsView, ...]:
+        return standing(seen.specs, seen.found.wants, seen.plan, seen.found.present, self._open())
+
+    def _open(self) -> list[RunView]:
+        """The open runs as they are now: they move, and it is quick."""
+        runs = self._workspace.ledger.open_runs()
+        return [runs_view.view(self._workspace, one) for one in runs]
+
+
+def declared(seen: Seen, ref: str) -> Backfill | Promotion:
+    spec = seen.specs.get(ref)
+    if not isinstance(spec, (Backfill, Promotion)):
+        raise RefError(
+            f"the project declares no {ref}", expected="the ref of a Backfill or of a Promotion"
+        )
+    return spec
+
+
+def facts(spec: Backfill | Promotion) -> dict[str, str]:
+    """What one declares, in words."""
+    if isinstance(spec, Promotion):
+        gates = [type(gate).__name__ for gate in spec.gates]
+        told = {"beside": spec.rows, "into": spec.into}
+        return told | {"gates": ", ".join(dict.fromkeys(gates)), "checks": ", ".join(spec.checks)}
+    when = " to ".join([spec.since or "the first", spec.until or "the last"])
+    fields = {
+        name: value for name, value in msgspec.to_builtins(spec.alignment).items() if name != "type"
+    }
+    aligned = type(spec.alignment).__name__
+    aligned += f" ({', '.join(f'{name} {value}' for name, value in fields.items())})" * bool(fields)
+    return {
+        "groups": ", ".join(spec.features),
+        "beside": spec.rows,
+        "as of": aligned,
+        "partitions": when if spec.since or spec.until else "all",
+    }
+
+
+def _promotions(seen: Seen, ref: str) -> list[Promotion]:
+    """The promotions that take a backfill."""
+    every: list[Spec] = list(seen.specs.values())
+    return [one for one in every if isinstance(one, Promotion) and ref in one.staged]
+
+
+def _total(plan: Plan) -> Cost:
+    costs = [step.cost for step in plan.steps if step.cells]
+    rows = [one.rows for one in costs if one.rows is not None]
+    sizes = [one.bytes for one in costs if one.bytes is not None]
+    seconds = [one.seconds for one in costs if one.seconds is not None]
+    return Cost(
+        rows=sum(rows) if rows else None,
+        bytes=sum(sizes) if sizes else None,
+        seconds=sum(seconds) if seconds else None,
+    )
+
+
+def _same(now: str, confirmed: str) -> None:
+    if now != confirmed:
+        raise PlanAgainError(
+            "what is to be done is not what was shown: something has changed in between",
+            expected="the plan as it was confirmed",
+            fix="look at the new one, and confirm that",
+        )

@@ -1,0 +1,240 @@
+"""What became of the table of a backfill or promotion: its versions, its runs, and the way back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from bowerbird.core.plans import Plan
+from bowerbird.core.runs import RunRecord, StepState
+from bowerbird.core.targets import Entry
+from bowerbird.data.features.views import fingerprint
+from bowerbird.lake import Lake
+from bowerbird.lake.log import TableLog
+from bowerbird.lake.versions.rollback import Moved, preview
+from bowerbird.lake.views import VersionView, versions
+from bowerbird.workspace.views import RunView
+
+
+class CommitView(msgspec.Struct, frozen=True):
+    """One version of a table. by: who asked for the run that made it, or who else wrote it.
+
+    partitions: how many it changed; rows, bytes, seconds: as its step reported them.
+    back_to: the version that it put partitions back to. undone: a later version put back what this
+    one had changed.
+    """
+
+    version: str
+    at: datetime
+    by: str
+    run: str
+    partitions: int
+    rows: int | None
+    bytes: int | None
+    seconds: float | None
+    back_to: str = ""
+    undone: bool = False
+
+
+class RunLine(msgspec.Struct, frozen=True):
+    """A run that has something to do with one target. error: why it failed."""
+
+    run: str
+    by: str
+    at: datetime
+    ended: datetime | None
+    stands: str
+    cells: int
+    error: str = ""
+
+
+class Move(msgspec.Struct, frozen=True):
+    """A partition whose files are exchanged for those of an older version."""
+
+    cell: str
+    files_out: int
+    files_back: int
+    rows_out: int
+    rows_back: int
+
+
+class StepLine(msgspec.Struct, frozen=True):
+    """A step of a run. results: the figures that it reported. why: what it waits for."""
+
+    target: str
+    kind: str
+    reason: str
+    cells: int
+    state: StepState
+    results: dict[str, Any]
+    why: str
+    error: str
+
+
+class RunPage(msgspec.Struct, frozen=True):
+    """A run as it goes. of: the backfills and promotions that it makes. said: its last words."""
+
+    run: RunView
+    of: tuple[str, ...]
+    said: str
+    steps: tuple[StepLine, ...]
+
+    @property
+    def cells(self) -> int:
+        return sum(step.cells for step in self.steps)
+
+    @property
+    def cells_done(self) -> int:
+        return sum(step.cells for step in self.steps if step.state == StepState.DONE)
+
+    @property
+    def done(self) -> int:
+        return sum(step.state == StepState.DONE for step in self.steps)
+
+    @property
+    def share(self) -> float:
+        """How much of it is done, by partitions where it makes some."""
+        whole = self.cells or len(self.steps) or 1
+        return (self.cells_done if self.cells else self.done) / whole
+
+
+class WayBack(msgspec.Struct, frozen=True):
+    """What putting a table back to a version would do. fingerprint: of the plan that is shown.
+
+    bytes_written: of data; the files are there, and none is read or written.
+    """
+
+    target: str
+    to: str
+    moves: tuple[Move, ...]
+    fingerprint: str
+    bytes_written: int = 0
+
+
+class Back(msgspec.Struct, frozen=True):
+    """A rollback to look at before it is done, and the versions that one could go to."""
+
+    ref: str
+    way: WayBack
+    commits: tuple[CommitView, ...]
+
+
+def commits(lake: Lake, target: str, runs: Iterable[RunRecord]) -> tuple[CommitView, ...]:
+    """The versions of a table that changed rows of it, newest first. runs: who made them."""
+    if not lake.exists(target):
+        return ()
+    history = TableLog(lake, target).load()
+    seen = {one.version: one for one in versions(lake, target).versions}
+    known = {run.id: run for run in runs}
+    backs = {n: _back_to(history.entries, n, known) for n in range(len(history.entries))}
+    return tuple(
+        _commit(
+            entry, seen[entry.version], known, backs[n], undone=_undone(history.entries, n, backs)
+        )
+        for n, entry in enumerate(history.entries)
+        if any(not cell.startswith("#") for cell in entry.changed)
+    )
+
+
+def _back_to(entries: Sequence[Entry], n: int, runs: Mapping[str, RunRecord]) -> str:
+    """The version that a commit put partitions back to; empty for one that did not."""
+    entry = entries[n]
+    if "files_put_back" not in entry.results or not entry.token:
+        return ""
+    run, _, step = entry.token.partition("/")
+    if step.endswith("/checked"):  # a check rolls back the commit right before it
+        return str(entries[n + 2].version) if n + 2 < len(entries) else ""
+    planned = [one for one in runs[run].plan.steps if one.id == step] if run in runs else []
+    return str(planned[0].definition["to"]) if planned else "an older version"
+
+
+def _undone(entries: Sequence[Entry], n: int, backs: Mapping[int, str]) -> bool:
+    """Whether a later commit put back what this one had changed."""
+    places = {str(entry.version): place for place, entry in enumerate(entries)}
+    return any(
+        to in places and places[to] > n and not entries[n].changed.isdisjoint(entries[m].changed)
+        for m, to in backs.items()
+        if m < n and to
+    )
+
+
+def _commit(
+    entry: Entry, seen: VersionView, runs: Mapping[str, RunRecord], back: str, *, undone: bool
+) -> CommitView:
+    run = (entry.token or "").partition("/")[0]
+    results = entry.results
+    return CommitView(
+        version=entry.version,
+        at=seen.at,
+        by=runs[run].principal if run in runs else entry.author or "nobody in the ledger",
+        run=run if run in runs else "",
+        partitions=sum(not cell.startswith("#") for cell in entry.changed),
+        rows=results.get("rows", results.get("rows_put_back")),
+        bytes=results.get("bytes", results.get("bytes_written")),
+        seconds=results.get("seconds"),
+        back_to=back,
+        undone=undone,
+    )
+
+
+def runs_of(runs: Iterable[RunView], target: str) -> tuple[RunLine, ...]:
+    """What was run for a target, and how it ended."""
+    return tuple(
+        RunLine(
+            run=run.id,
+            by=run.principal,
+            at=run.created,
+            ended=run.ended,
+            stands=run.stands,
+            cells=sum(len(step.cells) for step in run.plan.steps if step.target == target),
+            error="\n".join(step.error for step in run.steps if step.state == StepState.FAILED),
+        )
+        for run in runs
+    )
+
+
+def steps_of(run: RunRecord) -> tuple[StepLine, ...]:
+    """The steps of a run, in the plan's order."""
+    planned = {step.id: step for step in run.plan.steps}
+    return tuple(
+        StepLine(
+            target=planned[one.id].target,
+            kind=planned[one.id].kind,
+            reason=planned[one.id].reason,
+            cells=len(planned[one.id].cells),
+            state=one.state,
+            results=one.results,
+            why=one.why,
+            error=one.error if one.state == StepState.FAILED else "",
+        )
+        for one in run.steps
+    )
+
+
+def way_back(lake: Lake, target: str, plan: Plan) -> WayBack:
+    """What a plan that rolls a table back would do, partition by partition."""
+    (step,) = plan.steps
+    to, cells = step.definition["to"], step.definition["cells"]
+    shown = preview(lake, target, to, cells)
+    out, back = _by_cell(shown.files_out), _by_cell(shown.files_back)
+    moves = tuple(
+        Move(
+            cell,
+            len(out.get(cell, ())),
+            len(back.get(cell, ())),
+            sum(file.rows for file in out.get(cell, ())),
+            sum(file.rows for file in back.get(cell, ())),
+        )
+        for cell in sorted(out.keys() | back.keys())
+    )
+    return WayBack(target, to, moves, fingerprint(plan))
+
+
+def _by_cell(files: Iterable[Moved]) -> dict[str, list[Moved]]:
+    found: dict[str, list[Moved]] = {}
+    for file in files:
+        found.setdefault(file.cell, []).append(file)
+    return found

@@ -1,0 +1,91 @@
+"""Runs in threads of a server: who asks for one does not wait for its end.
+
+Nothing of a run lives here: a server that dies leaves it open, and whoever applies goes on with it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from concurrent.futures import Future
+from functools import partial
+from threading import Event as Flag
+from threading import Lock, Thread, current_thread
+
+from bowerbird.core.plans import Plan
+from bowerbird.core.runs import RunRecord
+from bowerbird.workspace.workspace import Workspace
+
+_log = logging.getLogger("bowerbird.workspace")
+
+
+class Background:
+    """The runs that this server carries out."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._lock = Lock()
+        self._running: dict[str, tuple[Flag, Thread]] = {}
+
+    def start(self, plan: Plan) -> str | None:
+        """Begin to carry a plan out: the run's id, or None if there is nothing to do.
+
+        Raises `RunInProgressError` if an open run writes a target of it.
+        """
+        return self._begun(partial(self._workspace.apply, plan))
+
+    def go_on(self, run_id: str) -> str | None:
+        """Go on with a run that was cut off. Raises `RunInProgressError` if somebody is at it."""
+        return self._begun(partial(self._workspace.carry_out, run_id))
+
+    def stop(self, run_id: str) -> RunRecord:
+        """Cancel a run, whoever is at it. What it has committed stays.
+
+        One of ours ends by itself, a moment later: it gives back its leases first, so that there is
+        nothing to burn.
+        """
+        with self._lock:
+            ours = self._running.get(run_id)
+        if ours is None:
+            return self._workspace.cancel(run_id)
+        asked = self._workspace.ledger.ask_cancel(run_id)
+        ours[0].set()
+        return asked
+
+    def close(self) -> None:
+        """Leave every run as it is, open, to be gone on with; back when all have let go."""
+        with self._lock:
+            running = list(self._running.values())
+        for stop, _ in running:
+            stop.set()
+        for _, thread in running:
+            thread.join()
+        self._workspace.close()
+
+    def _begun(self, carry: Callable[..., object]) -> str | None:
+        begun: Future[str | None] = Future()
+        Thread(target=self._carry, args=(carry, begun), name="run").start()
+        return begun.result()
+
+    def _carry(self, carry: Callable[..., object], begun: Future[str | None]) -> None:
+        stop, run = Flag(), ""
+
+        def ours(run_id: str) -> None:
+            nonlocal run
+            run = run_id
+            with self._lock:
+                self._running[run_id] = stop, current_thread()
+            begun.set_result(run_id)
+
+        try:
+            carry(stop=stop, on_run=ours)
+        except BaseException as error:  # noqa: BLE001 - whoever asked is told, or the log is
+            if not run:
+                begun.set_exception(error)
+                return
+            _log.exception("run %s was left", run)
+        finally:
+            with self._lock:
+                self._running.pop(run, None)
+        if not run:
+            begun.set_result(None)
