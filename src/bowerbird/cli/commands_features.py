@@ -76,10 +76,10 @@ def backfill(
 ) -> None:
     """Carry out the part of the plan that is one backfill's, or one promotion's."""
     from bowerbird.core.specs import Spec
-    from bowerbird.data.features.views import only
+    from bowerbird.data.features.views import plan_of
 
     def make(workspace: Workspace, _: Lake) -> Plan:
-        return only(workspace.plan(), declared_spec(workspace, ref, Spec))
+        return plan_of(workspace, declared_spec(workspace, ref, Spec))
 
     carry(make, dry_run=dry_run, json=json)
 

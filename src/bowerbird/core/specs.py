@@ -74,6 +74,18 @@ def of_kind(specs: Mapping[str, Spec], ref: str, kind: type[Wanted]) -> Wanted:
     return found
 
 
+def needed(specs: Mapping[str, Spec], ref: str) -> frozenset[str]:
+    """The ref of a spec, of all that it reads, and of what those read in turn."""
+    found: set[str] = set()
+    more = [ref]
+    while more:
+        one = more.pop()
+        if one in specs and one not in found:
+            found.add(one)
+            more += specs[one].refs().values()
+    return frozenset(found)
+
+
 @cache
 def _types(kind: type[Spec]) -> dict[str, Any]:
     """Field -> its type: to look it up takes longer than all else that a spec does."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from bowerbird.core.errors import PlanAgainError, RefError
@@ -44,6 +45,15 @@ def target_ref(ref: Ref | str) -> str:
     return f"{kind or 'table'}:{namespace}/{name}"
 
 
+@lru_cache(maxsize=8)
+def _house_catalog(name: str, options: tuple[tuple[str, str], ...]) -> HouseCatalog:
+    """Opened once a process: to look for its tables takes longer than to load one of ours, and a
+    plan of 200 backfills opens a lake 400 times. It holds no connection."""
+    from bowerbird.lake.sql import HouseCatalog
+
+    return HouseCatalog(name, **dict(options))
+
+
 class Lake:
     """The tables of one workspace. Cheap to open; holds no connection between calls."""
 
@@ -71,11 +81,8 @@ class Lake:
             from bowerbird.lake.rest import open_rest
 
             return open_rest(home, self.files.root, properties)
-        from bowerbird.lake.sql import HouseCatalog
-
-        return HouseCatalog(
-            home.catalog, uri=home.metadata, warehouse=self.files.root, **properties
-        )
+        options = {"uri": home.metadata, "warehouse": self.files.root, **properties}
+        return _house_catalog(home.catalog, tuple(sorted(options.items())))
 
     def io(self) -> FileIO:
         return self.files.io()

@@ -107,18 +107,26 @@ class Workspace:
 
     # -- look and decide -----------------------------------------------------------------------
 
-    def wants(self) -> list[Want]:
-        """What every spec of the project wants made as a whole."""
-        return self._asked(self.registry.wants)
+    def wants(self, of: Collection[str] | None = None) -> list[Want]:
+        """What specs of the project want made as a whole. of: their refs; None: every one."""
+        return self._asked(self.registry.wants, of)
 
-    def cells(self, present: Mapping[str, Read]) -> list[Want]:
-        """What every spec wants of parts of targets, from what is there now."""
-        return self._asked(lambda spec, all_: self.registry.cells(self.home, spec, all_, present))
+    def cells(self, present: Mapping[str, Read], of: Collection[str] | None = None) -> list[Want]:
+        """What specs want of parts of targets, from what is there now."""
+        return self._asked(
+            lambda spec, all_: self.registry.cells(self.home, spec, all_, present), of
+        )
 
-    def _asked(self, wants_of: Callable[[Spec, Mapping[str, Spec]], Iterable[Want]]) -> list[Want]:
+    def _asked(
+        self,
+        wants_of: Callable[[Spec, Mapping[str, Spec]], Iterable[Want]],
+        of: Collection[str] | None,
+    ) -> list[Want]:
         specs = {ref: declared.spec for ref, declared in self.specs.items()}
         wants: list[Want] = []
         for ref, declared in self.specs.items():
+            if of is not None and ref not in of:
+                continue
             try:
                 wants += wants_of(declared.spec, specs)
             except UserError as error:
@@ -132,11 +140,16 @@ class Workspace:
         kinds |= {want.target: want.kind for want in wants}
         return {ref: self._target(kind, ref).read() for ref, kind in kinds.items()}
 
-    def look(self) -> Look:
-        """What is wanted and what is there, of all that the specs and earlier runs name."""
-        wants, made = self.wants(), self.ledger.made(self._writes)
+    def look(self, of: Collection[str] | None = None) -> Look:
+        """What is wanted and what is there, of all that the specs and earlier runs name.
+
+        of: refs of specs, with all that they need (`needed`): to look at no others.
+        """
+        wants, made = self.wants(of), self.ledger.made(self._writes)
+        if of is not None:
+            made = {ref: kind for ref, kind in made.items() if ref in of}
         present = self.survey(wants, made)
-        cells = self.cells(present)
+        cells = self.cells(present, of)
         present |= self.survey([want for want in cells if want.target not in present], {})
         return Look([*wants, *cells], present, made)
 

@@ -10,6 +10,7 @@ in the background; the ledger keeps them, so a desk that dies is sat down at aga
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 
 import msgspec
@@ -33,6 +34,7 @@ from bowerbird.data.features.views import (
     fingerprint,
     makes,
     only,
+    plan_of,
     running,
     standing,
     target_of,
@@ -93,6 +95,7 @@ class Desk:
         self._workspace = workspace
         self._looks = Looks(workspace)
         self._background = Background(workspace)
+        self._looks.begin()
 
     def close(self) -> None:
         """Let go of the runs that go on here; they stay open."""
@@ -102,16 +105,15 @@ class Desk:
     # -- what is shown -----------------------------------------------------------------------
 
     def board(self) -> Board:
-        seen = self._looks.lately()
-        return Board(seen.at, seen.took, self._lines(seen))
+        seen = self._looks.all()
+        return Board(seen.at, seen.took, self._lines(seen, seen.specs))
 
     def one(self, ref: str) -> OneView:
         """Raises `RefError` where no backfill or promotion is declared by that ref."""
-        seen = self._looks.lately()
-        spec = declared(seen, ref)
-        target = target_of(spec)
+        spec = self._declared(ref)
+        seen, target = self._looks.around(ref), target_of(spec)
         runs = self._workspace.ledger.runs_of(target)
-        (line,) = (one for one in self._lines(seen) if one.ref == ref)
+        (line,) = self._lines(seen, {ref: spec})
         return OneView(
             at=seen.at,
             line=line,
@@ -122,7 +124,7 @@ class Desk:
             commits=history.commits(Lake(self._workspace.home), target, runs),
             runs=history.runs_of([runs_view.view(self._workspace, run) for run in runs], target),
             findings=findings(self._workspace.home, ref) if isinstance(spec, Promotion) else (),
-            staged_in=tuple(str(one.ref) for one in _promotions(seen, ref)),
+            staged_in=tuple(str(one.ref) for one in _promotions(seen.specs, ref)),
         )
 
     def run(self, run_id: str) -> RunPage:
@@ -131,7 +133,7 @@ class Desk:
         targets = {step.target for step in run.plan.steps}
         of = [
             ref
-            for ref, spec in self._looks.lately().specs.items()
+            for ref, spec in self._specs().items()
             if isinstance(spec, (Backfill, Promotion)) and target_of(spec) in targets
         ]
         return RunPage(run, tuple(of), self._said(run), history.steps_of(run))
@@ -146,25 +148,20 @@ class Desk:
 
     def statistics(self, ref: str) -> Beside:
         """What is staged beside what is live. Reads rows of a few partitions."""
-        seen = self._looks.lately()
-        spec = declared(seen, ref)
-        takers = [spec] if isinstance(spec, Promotion) else _promotions(seen, ref)
+        spec, specs = self._declared(ref), self._specs()
+        takers = [spec] if isinstance(spec, Promotion) else _promotions(specs, ref)
         taker = takers[0] if takers else None
-        known = seen.partitions(taker) if taker else ()
+        known = self._looks.around(str(taker.ref)).partitions(taker) if taker else ()
         waiting = {one.cell for one in known if one.standing != Standing.CURRENT}
-        return beside(Lake(self._workspace.home), spec, taker, seen.specs, waiting)
+        return beside(Lake(self._workspace.home), spec, taker, specs, waiting)
 
     # -- what is done ------------------------------------------------------------------------
 
     def plan(self, ref: str, *, release: bool = False) -> Shown:
         """The part of the plan that is one's. release: with what is held, too."""
-        seen = self._looks.now()
-        spec = declared(seen, ref)
-        whole = seen.plan
-        if release:
-            leave = Allowed(release_held=frozenset({target_of(spec)}))
-            whole = seen.workspace.plan(leave, seen.found)
-        plan = only(whole, spec)
+        spec = self._declared(ref)
+        leave = Allowed(release_held=frozenset({target_of(spec)}) if release else frozenset())
+        plan = plan_of(self._looks.workspace(), spec, leave)
         targets = {target_of(spec), *(step.target for step in plan.steps)}
         at_work = [running(run, one) for run in self._open() for one in targets if makes(run, one)]
         cells = sum(len(step.cells) for step in plan.steps)
@@ -202,25 +199,27 @@ class Desk:
         self._background.go_on(self._workspace.ledger.find(run_id))
 
     def _plan_back(self, ref: str, to: str) -> Plan:
-        spec = declared(self._looks.lately(), ref)
-        return self._workspace.plan_rollback(target_of(spec), to or None)
+        return self._workspace.plan_rollback(target_of(self._declared(ref)), to or None)
 
-    def _lines(self, seen: Seen) -> tuple[CellsView, ...]:
-        return standing(seen.specs, seen.found.wants, seen.plan, seen.found.present, self._open())
+    def _specs(self) -> dict[str, Spec]:
+        return {ref: one.spec for ref, one in self._looks.workspace().specs.items()}
+
+    def _declared(self, ref: str) -> Backfill | Promotion:
+        spec = self._specs().get(ref)
+        if not isinstance(spec, (Backfill, Promotion)):
+            raise RefError(
+                f"the project declares no {ref}",
+                expected="the ref of a Backfill or of a Promotion",
+            )
+        return spec
+
+    def _lines(self, seen: Seen, of: Mapping[str, Spec]) -> tuple[CellsView, ...]:
+        return standing(of, seen.found.wants, seen.plan, seen.found.present, self._open())
 
     def _open(self) -> list[RunView]:
         """The open runs as they are now: they move, and it is quick."""
         runs = self._workspace.ledger.open_runs()
         return [runs_view.view(self._workspace, one) for one in runs]
-
-
-def declared(seen: Seen, ref: str) -> Backfill | Promotion:
-    spec = seen.specs.get(ref)
-    if not isinstance(spec, (Backfill, Promotion)):
-        raise RefError(
-            f"the project declares no {ref}", expected="the ref of a Backfill or of a Promotion"
-        )
-    return spec
 
 
 def facts(spec: Backfill | Promotion) -> dict[str, str]:
@@ -243,10 +242,10 @@ def facts(spec: Backfill | Promotion) -> dict[str, str]:
     }
 
 
-def _promotions(seen: Seen, ref: str) -> list[Promotion]:
+def _promotions(specs: Mapping[str, Spec], ref: str) -> list[Promotion]:
     """The promotions that take a backfill."""
-    every: list[Spec] = list(seen.specs.values())
-    return [one for one in every if isinstance(one, Promotion) and ref in one.staged]
+    found = [one for one in specs.values() if isinstance(one, Promotion)]
+    return [one for one in found if ref in one.staged]
 
 
 def _total(plan: Plan) -> Cost:

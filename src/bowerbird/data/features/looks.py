@@ -12,82 +12,109 @@ from pathlib import Path
 from threading import Lock
 
 from bowerbird.core.plans import Plan
-from bowerbird.core.specs import Spec
+from bowerbird.core.specs import Spec, needed
 from bowerbird.data.features.specs import Backfill, Promotion
 from bowerbird.data.features.views import PartitionView, apart, partitions, target_of
 from bowerbird.workspace.workspace import Look, Workspace
 
 FRESH = 1.0
-"""Seconds for which a look is not repeated; one that took longer, for as long as it took."""
+"""Seconds for which a look at all is not repeated, where nothing is known to have changed."""
 
-PATIENCE = 1.5
+REST = 5
+"""It is not repeated for so many times as long as it took: pages that stay open ask again."""
+
+PATIENCE = 0.7
 """So many seconds a page waits for a newer look before it shows the last one, with its time."""
 
 
 class Seen:
-    """What was there at one moment: specs, wants, targets, and the plan of it all."""
+    """What was there at one moment: specs, wants, targets, and the plan of it all.
 
-    def __init__(self, workspace: Workspace) -> None:
+    ref: to look at what one needs, and nothing else.
+    """
+
+    def __init__(self, workspace: Workspace, ref: str | None = None) -> None:
         self.at = datetime.now(UTC)
         begun = time.monotonic()
         self.workspace = workspace
-        self.specs: dict[str, Spec] = {ref: one.spec for ref, one in workspace.specs.items()}
-        self.found: Look = workspace.look()
+        self.specs: dict[str, Spec] = {name: one.spec for name, one in workspace.specs.items()}
+        self.runs = _moves(workspace)
+        of = None if ref is None else needed(self.specs, ref)
+        self.found: Look = workspace.look(of)
         self.plan: Plan = workspace.plan(found=self.found)
         self.ended = time.monotonic()
         self.took = self.ended - begun
-        self._partitions: dict[str, tuple[PartitionView, ...]] = {}
 
     def partitions(self, spec: Backfill | Promotion) -> tuple[PartitionView, ...]:
-        """The partitions of one, each with its own reason; worked out once."""
-        ref = str(spec.ref)
-        if ref not in self._partitions:
-            wants = apart(self.found.wants, target_of(spec))
-            plan = self.workspace.plan(found=self.found._replace(wants=wants))
-            self._partitions[ref] = partitions(spec, wants, plan, self.found.present)
-        return self._partitions[ref]
+        """The partitions of one, each with its own reason."""
+        wants = apart(self.found.wants, target_of(spec))
+        plan = self.workspace.plan(found=self.found._replace(wants=wants))
+        return partitions(spec, wants, plan, self.found.present)
 
 
 class Looks:
-    """The last look at a workspace, for all who ask."""
+    """Looks at one workspace: at one backfill anew each time, at all of them together with others
+    who ask."""
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
         self._stamp: object = None
         self._last: Seen | None = None
-        self._looking, self._asking = Lock(), Lock()
+        self._reading, self._asking = Lock(), Lock()
         self._pool = ThreadPoolExecutor(1, "look")
         self._under_way: Future[Seen] | None = None
 
-    def now(self) -> Seen:
-        """A look that begins now: for what is to be done."""
-        with self._looking:
+    def workspace(self) -> Workspace:
+        """The workspace with its specs as they are on disk: edited, they are read anew, as by a
+        command that is typed again."""
+        with self._reading:
             stamp = _stamp(Path(self._workspace.loaded.project))
             if stamp != self._stamp:
-                # Specs were edited: they are read anew, as by a command that is typed again.
-                self._workspace = self._workspace.reread()
-                self._stamp = stamp
-            self._last = Seen(self._workspace)
-            return self._last
+                again = self._workspace.reread()
+                _ = again.specs  # raises where they cannot be read: then they are tried once more
+                self._workspace, self._stamp = again, stamp
+            return self._workspace
 
-    def lately(self) -> Seen:
-        """The last look, or a newer one if that does not take long: for what is shown."""
+    def around(self, ref: str) -> Seen:
+        """One and what it needs, as it is now."""
+        return Seen(self.workspace(), ref)
+
+    def all(self) -> Seen:
+        """All of them: the last look, or a newer one if that does not take long."""
         last = self._last
-        if last is None:
-            return self.now()
-        if time.monotonic() - last.ended < max(FRESH, last.took):
+        if last is not None and self._stands(last):
             return last
+        under_way = self.begin()
+        try:
+            return under_way.result(None if last is None else PATIENCE)
+        except NotYet:
+            return last or under_way.result()
+
+    def _stands(self, last: Seen) -> bool:
+        """Whether a look is new enough: no spec was edited and no run got on, as far as we know."""
+        new = time.monotonic() - last.ended < max(FRESH, REST * last.took)
+        return new and last.workspace is self.workspace() and last.runs == _moves(last.workspace)
+
+    def begin(self) -> Future[Seen]:
+        """Look at all of them; who asks meanwhile shares it."""
         with self._asking:
             if self._under_way is None or self._under_way.done():
-                self._under_way = self._pool.submit(self.now)
-            under_way = self._under_way
-        try:
-            return under_way.result(PATIENCE)
-        except NotYet:
-            return last
+                self._under_way = self._pool.submit(self._look)
+            return self._under_way
+
+    def _look(self) -> Seen:
+        self._last = Seen(self.workspace())
+        return self._last
 
     def close(self) -> None:
         self._pool.shutdown(cancel_futures=True)
+
+
+def _moves(workspace: Workspace) -> object:
+    """How far each open run is."""
+    return {
+        run.id: sum(step.state.ended for step in run.steps) for run in workspace.ledger.open_runs()
+    }
 
 
 def _stamp(project: Path) -> object:

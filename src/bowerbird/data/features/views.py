@@ -11,12 +11,13 @@ import msgspec
 
 from bowerbird.core.errors import RefError
 from bowerbird.core.meaning import digest
-from bowerbird.core.plans import Input, OutputOf, Plan, Step, Want
+from bowerbird.core.plans import Allowed, Input, OutputOf, Plan, Step, Want
 from bowerbird.core.runs import RunRecord, StepState
-from bowerbird.core.specs import Spec
+from bowerbird.core.specs import Spec, needed
 from bowerbird.core.targets import CellState, Read
 from bowerbird.data.features.specs import Backfill, FeatureGroup, Place, Promotion
 from bowerbird.workspace.views import RunView
+from bowerbird.workspace.workspace import Workspace
 
 
 class GroupView(msgspec.Struct, frozen=True):
@@ -272,6 +273,20 @@ def fingerprint(plan: Plan) -> str:
         }
         steps.append(msgspec.structs.replace(step, id=numbers[step.id], inputs=inputs))
     return digest(msgspec.to_builtins(steps))
+
+
+def plan_of(
+    workspace: Workspace,
+    spec: Spec,
+    allowed: Allowed = Allowed(),  # noqa: B008 - frozen
+) -> Plan:
+    """The plan of one backfill, or of one promotion. Nothing is looked at but what it needs.
+
+    Raises `RefError` for a spec that is neither.
+    """
+    specs = {ref: declared.spec for ref, declared in workspace.specs.items()}
+    found = workspace.look(needed(specs, str(spec.ref)))
+    return only(workspace.plan(allowed, found), spec)
 
 
 def only(plan: Plan, spec: Spec) -> Plan:

@@ -13,7 +13,7 @@ async function look() {
     } catch { there = false; }
     document.getElementById("away").hidden = there;
   }
-  setTimeout(look, moving() ? 1500 : 10000);
+  setTimeout(look, moving() ? 1500 : 15000);
 }
 function show(page) {
   for (const old of document.querySelectorAll("[data-live]")) {
@@ -24,4 +24,4 @@ function show(page) {
     if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
   }
 }
-setTimeout(look, moving() ? 1500 : 10000);
+setTimeout(look, moving() ? 1500 : 15000);
