@@ -226,8 +226,22 @@ def test_a_rollback_shows_what_moves_writes_no_data_and_holds(
     shown = browser.read(TRAINING)
     assert "rollback to " + versions[1] in shown
     assert "rolled back" in shown.partition(" Versions ")[2]
+    assert "2 held" in shown  # what had not moved is free
     old = browser.press(page)
     assert old.status_code == 409
+
+
+def test_what_is_held_is_made_again_once_it_is_released(browser: Browser, folder: Path) -> None:
+    ref = "/features/backfill/shop/more"
+    ended(browser, browser.press(browser.get(f"{ref}/rollback")))
+    page = browser.read(ref)
+    assert "2 held" in page
+    assert "it was rolled back; it is not made again by itself" in page
+    assert "There is nothing to do" in browser.read(f"{ref}/plan")
+    released = browser.get(f"{ref}/plan?release=true")
+    assert "Backfill 2 partitions" in plain(released)
+    assert "done" in ended(browser, browser.press(released))
+    assert "4 current" in browser.read(ref)
 
 
 def test_a_run_shows_its_progress_is_alone_and_is_stopped(browser: Browser, folder: Path) -> None:

@@ -23,7 +23,7 @@ from bowerbird.data.features import history
 from bowerbird.data.features.beside import Beside, beside
 from bowerbird.data.features.check import findings
 from bowerbird.data.features.gates import Finding
-from bowerbird.data.features.history import Back, CommitView, RunLine, RunPage
+from bowerbird.data.features.history import Back, CommitView, Move, RunLine, RunPage, WayBack
 from bowerbird.data.features.looks import Looks, Seen
 from bowerbird.data.features.specs import Backfill, Promotion
 from bowerbird.data.features.views import (
@@ -144,7 +144,8 @@ class Desk:
         if not at_work:
             return ""
         (said,) = runs_view.logs(self._workspace, run.id, at_work[0]).steps
-        return said.lines[-1].partition(" ")[2] if said.lines else ""
+        told = [line.partition(" ")[2] for line in said.lines]
+        return next((line for line in reversed(told) if not line.startswith("---")), "")
 
     def statistics(self, ref: str) -> Beside:
         """What is staged beside what is live. Reads rows of a few partitions."""
@@ -179,16 +180,19 @@ class Desk:
 
     def way_back(self, ref: str, to: str = "") -> Back:
         """What rolling its table back would move. to: a version; none: the one before."""
-        plan = self._plan_back(ref, to)
-        lake, target = Lake(self._workspace.home), plan.steps[0].target
+        lake, target = Lake(self._workspace.home), target_of(self._declared(ref))
+        plan, moves = self._plan_back(lake, target, to)
+        version = plan.steps[0].definition["to"]
+        way = WayBack(target, version, moves, fingerprint(plan))
         made = history.commits(lake, target, self._workspace.ledger.runs_of(target))
-        return Back(ref, history.way_back(lake, target, plan), made)
+        return Back(ref, way, made)
 
     def roll_back(self, ref: str, to: str, confirmed: str) -> str | None:
         """Begin the rollback that was shown. Raises `PlanAgainError` where it would be another."""
-        plan = self._plan_back(ref, to)
+        lake, target = Lake(self._workspace.home), target_of(self._declared(ref))
+        plan, moves = self._plan_back(lake, target, to)
         _same(fingerprint(plan), confirmed)
-        return self._background.start(plan)
+        return self._background.start(plan) if moves else None
 
     def stop(self, run_id: str) -> None:
         """Cancel a run. What it has committed stays."""
@@ -198,8 +202,15 @@ class Desk:
         """Go on with a run that was cut off."""
         self._background.go_on(self._workspace.ledger.find(run_id))
 
-    def _plan_back(self, ref: str, to: str) -> Plan:
-        return self._workspace.plan_rollback(target_of(self._declared(ref)), to or None)
+    def _plan_back(self, lake: Lake, target: str, to: str) -> tuple[Plan, tuple[Move, ...]]:
+        """The plan that puts back what is not as it was; and what that is."""
+        whole = self._workspace.plan_rollback(target, to or None)
+        moves = history.moves(lake, target, whole.steps[0].definition["to"])
+        if not moves:
+            return whole, moves
+        cells = tuple(move.cell for move in moves)
+        version = whole.steps[0].definition["to"]
+        return self._workspace.plan_rollback(target, version, cells), moves
 
     def _specs(self) -> dict[str, Spec]:
         return {ref: one.spec for ref, one in self._looks.workspace().specs.items()}

@@ -8,10 +8,8 @@ from typing import Any
 
 import msgspec
 
-from bowerbird.core.plans import Plan
 from bowerbird.core.runs import RunRecord, StepState
-from bowerbird.core.targets import Entry
-from bowerbird.data.features.views import fingerprint
+from bowerbird.core.targets import WHOLE, Entry
 from bowerbird.lake import Lake
 from bowerbird.lake.log import TableLog
 from bowerbird.lake.versions.rollback import Moved, preview
@@ -102,7 +100,9 @@ class RunPage(msgspec.Struct, frozen=True):
 
 
 class WayBack(msgspec.Struct, frozen=True):
-    """What putting a table back to a version would do. fingerprint: of the plan that is shown.
+    """What putting a table back to a version would do. fingerprint: of the plan of it.
+
+    Only what moves is rolled back, and held: a partition that is as it was then stays free.
 
     bytes_written: of data; the files are there, and none is read or written.
     """
@@ -171,7 +171,7 @@ def _commit(
         at=seen.at,
         by=runs[run].principal if run in runs else entry.author or "nobody in the ledger",
         run=run if run in runs else "",
-        partitions=sum(not cell.startswith("#") for cell in entry.changed),
+        partitions=sum(not cell.startswith(("#", WHOLE)) for cell in entry.changed) or 1,
         rows=results.get("rows", results.get("rows_put_back")),
         bytes=results.get("bytes", results.get("bytes_written")),
         seconds=results.get("seconds"),
@@ -214,13 +214,12 @@ def steps_of(run: RunRecord) -> tuple[StepLine, ...]:
     )
 
 
-def way_back(lake: Lake, target: str, plan: Plan) -> WayBack:
-    """What a plan that rolls a table back would do, partition by partition."""
-    (step,) = plan.steps
-    to, cells = step.definition["to"], step.definition["cells"]
-    shown = preview(lake, target, to, cells)
+def moves(lake: Lake, target: str, to: str) -> tuple[Move, ...]:
+    """The partitions of a table that are not as they were at a version, and what each would take
+    to be so again."""
+    shown = preview(lake, target, to)
     out, back = _by_cell(shown.files_out), _by_cell(shown.files_back)
-    moves = tuple(
+    return tuple(
         Move(
             cell,
             len(out.get(cell, ())),
@@ -230,7 +229,6 @@ def way_back(lake: Lake, target: str, plan: Plan) -> WayBack:
         )
         for cell in sorted(out.keys() | back.keys())
     )
-    return WayBack(target, to, moves, fingerprint(plan))
 
 
 def _by_cell(files: Iterable[Moved]) -> dict[str, list[Moved]]:

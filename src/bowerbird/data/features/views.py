@@ -163,7 +163,7 @@ def _line(
         ref=str(spec.ref),
         owner=spec.owner,
         target=target,
-        reads=tuple(spec.refs().values()),
+        reads=tuple(ref for ref in spec.refs().values() if ref != target),
         cells=len(wanted),
         current=current,
         todo=len(todo),
