@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from bowerbird.core.plans import Plan
     from bowerbird.core.specs import Spec
     from bowerbird.data.features.interop.module import Imported
+    from bowerbird.data.features.specs import FeatureGroup
+    from bowerbird.data.features.views import GroupView
     from bowerbird.lake import Lake
     from bowerbird.workspace.workspace import Workspace
 
@@ -47,25 +49,35 @@ def list_(json: Json = False) -> None:
 
 @features.command()
 def show(
-    ref: Annotated[str, typer.Argument(help="a group: feature_group:shop/spend")],
+    ref: Annotated[str, typer.Argument(help="a group, a backfill or a promotion, by its ref")],
     json: Json = False,
 ) -> None:
-    """A group: its columns and their types, where it runs, and the same as SQL."""
+    """A group: its columns, and the same as SQL. A backfill or promotion: how all of it stands."""
     with opening.opened() as workspace:
-        from bowerbird.data.features import sources, sql, views
-        from bowerbird.data.features.compute import output_schema
-        from bowerbird.data.features.specs import FeatureGroup
-        from bowerbird.lake import Lake
-        from bowerbird.lake.schema import declared_type
+        from bowerbird.core.specs import Spec
+        from bowerbird.data.features.desk import Desk
+        from bowerbird.data.features.specs import Backfill, FeatureGroup, Promotion
 
-        specs = {name: declared.spec for name, declared in workspace.specs.items()}
-        group = declared_spec(workspace, ref, FeatureGroup)
-        schema = sources.source_schema(Lake(workspace.home), group)
-        types = {f.name: declared_type(f.type) for f in output_schema(group, schema)}
-        query = group.sql
-        if group.columns:
-            query = sql.query(group.columns, group.key, group.at, schema, group.known_at)
-        screen.show(views.group(group, specs, types, query), screen_features.group, json=json)
+        if isinstance(declared_spec(workspace, ref, Spec), (Backfill, Promotion)):
+            screen.show(Desk(workspace).one(ref), screen_features.one, json=json)
+        else:
+            found = declared_spec(workspace, ref, FeatureGroup)
+            screen.show(_group(workspace, found), screen_features.group, json=json)
+
+
+def _group(workspace: Workspace, group: FeatureGroup) -> GroupView:
+    from bowerbird.data.features import sources, sql, views
+    from bowerbird.data.features.compute import output_schema
+    from bowerbird.lake import Lake
+    from bowerbird.lake.schema import declared_type
+
+    specs = {name: declared.spec for name, declared in workspace.specs.items()}
+    schema = sources.source_schema(Lake(workspace.home), group)
+    types = {f.name: declared_type(f.type) for f in output_schema(group, schema)}
+    query = group.sql
+    if group.columns:
+        query = sql.query(group.columns, group.key, group.at, schema, group.known_at)
+    return views.group(group, specs, types, query)
 
 
 @features.command()

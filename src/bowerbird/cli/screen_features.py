@@ -11,6 +11,7 @@ from bowerbird.cli.screen import err, out
 from bowerbird.cli.screen import table as grid
 
 if TYPE_CHECKING:
+    from bowerbird.data.features.desk import OneView
     from bowerbird.data.features.figures import (
         ColumnFigures,
         DifferenceFigures,
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
         StatisticsView,
     )
     from bowerbird.data.features.gates import Finding
+    from bowerbird.data.features.history import CommitView
     from bowerbird.data.features.interop.module import Imported
     from bowerbird.data.features.online import Contents
     from bowerbird.data.features.views import CellsView, GroupView, Running
@@ -51,6 +53,36 @@ def standing(shown: Sequence[CellsView]) -> None:
             out.print(Text("   - ", style="yellow"), f"{one.ref}: {told}", sep="", markup=False)
         for reason in one.reasons[:3] or ([one.waits] if one.waits else []):
             out.print(Text("   - ", style="yellow"), f"{one.ref}: {reason}", sep="", markup=False)
+
+
+def one(shown: OneView) -> None:
+    """A backfill or promotion: its partitions that are not current, its versions, its last runs."""
+    standing([shown.line])
+    for name, text in shown.facts.items():
+        if text:
+            out.print(f"{name}: {text}", markup=False)
+    for note in (note for note in shown.notes if note.text != shown.line.waits):
+        out.print(Text("   - ", style="yellow"), note.text, sep="", markup=False)
+    left = [part for part in shown.partitions if part.standing != "current"]
+    if left:
+        grid("", ["partition", "stands", "why"], [[p.cell, p.standing, p.why] for p in left])
+    rows = [
+        [one.version, one.by, f"{one.partitions:,}", f"{one.rows or 0:,}", _became(one, n)]
+        for n, one in enumerate(shown.commits)
+    ]
+    if rows:
+        grid("", ["version", "by", "partitions", "rows", ""], rows)
+    for run in shown.runs[:1]:
+        out.print(f"run {run.run[:13]} of {run.by} is {run.stands}", markup=False)
+        if run.error:
+            out.print(run.error, markup=False)
+
+
+def _became(one: CommitView, nth: int) -> str:
+    """What a version is now, in words."""
+    told = ["live"] if nth == 0 else []
+    told += [f"back to {one.back_to}"] if one.back_to else []
+    return ", ".join([*told, "rolled back"] if one.undone else told)
 
 
 def at_work(one: Running) -> str:

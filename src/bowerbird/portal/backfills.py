@@ -30,6 +30,7 @@ def routes(workspace: Workspace, say: Callable[[str], None]) -> Mount:
     """Every backfill and promotion of a workspace, to be mounted."""
     del say
     desk, router = Desk(workspace), APIRouter()
+    desk.look_ahead()
     _add_views(router, desk)
     _add_looks(router, desk)
     _add_plans(router, desk)

@@ -95,6 +95,9 @@ class Desk:
         self._workspace = workspace
         self._looks = Looks(workspace)
         self._background = Background(workspace)
+
+    def look_ahead(self) -> None:
+        """Begin to look at all of them, before anybody asks."""
         self._looks.begin()
 
     def close(self) -> None:
