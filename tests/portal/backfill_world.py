@@ -149,6 +149,7 @@ def served(folder: Path) -> Iterator[str]:
     finally:
         stop.set()
         server.join(60)
+        shop.close()
         assert not server.is_alive()
 
 

@@ -60,7 +60,6 @@ class Background:
             stop.set()
         for _, thread in running:
             thread.join()
-        self._workspace.close()
 
     def _begun(self, carry: Callable[..., object]) -> str | None:
         begun: Future[str | None] = Future()

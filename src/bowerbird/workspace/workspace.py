@@ -70,6 +70,8 @@ class Workspace:
         self.clock = clock or SystemClock()
         self._open_engine = open_engine
         self._listeners = listeners
+        self._engine: Engine | None = None
+        self._opening = Lock()
         put_on_path(Path(loaded.project))
 
     @cached_property
@@ -84,9 +86,12 @@ class Workspace:
     def journal(self) -> WorkspaceJournal:
         return WorkspaceJournal(self.home.state, self.database, self._listeners)
 
-    @cached_property
+    @property
     def engine(self) -> Engine:
-        return self._open_engine(self.loaded)
+        with self._opening:  # runs of a server's threads share one
+            if self._engine is None:
+                self._engine = self._open_engine(self.loaded)
+            return self._engine
 
     @cached_property
     def specs(self) -> dict[str, Declared]:
@@ -102,8 +107,8 @@ class Workspace:
         return Workspace(self.loaded, self.registry, self._open_engine, clock=self.clock)
 
     def close(self) -> None:
-        if "engine" in self.__dict__:
-            self.engine.close()
+        if self._engine is not None:
+            self._engine.close()
 
     # -- look and decide -----------------------------------------------------------------------
 
@@ -220,6 +225,7 @@ class Workspace:
         self, run_id: str, stop: Flag | None = None, on_run: Callable[[str], None] | None = None
     ) -> RunRecord:
         """Carry a recorded run on, from wherever it is."""
+        self.ledger.run(run_id)  # raises where there is none
         with _BEGINNING:
             if self.attended(run_id):
                 raise self._at_work(run_id)

@@ -12,5 +12,6 @@ leaves: values as of any moment, kept tables that cost a day a day, training tab
 
 `columns` says what there is, `reference` what each means, `asof` computes it fast, `sql` writes it
 down, `tiles` folds it from days. `backfill`, `promote` and `check` are the way of staged features;
-`leakage` and `gates` stand in it, `desk` is where one looks at it and acts on it. `online` and `interop` are doors to elsewhere.
+`leakage` and `gates` stand in it, `desk` is where one looks at it and acts on it. `online` and
+`interop` are doors to elsewhere.
 """
