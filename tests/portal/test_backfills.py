@@ -295,6 +295,51 @@ def test_statistics_of_what_is_staged_stand_beside_the_live_ones(browser: Browse
     assert "PSI" in page
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "status", "told"),
+    [
+        ("GET", f"{TRAINING}/plan?release=perhaps", 400, "release is perhaps"),
+        ("GET", f"{TRAINING}/rollback?to=77", 400, "does not descend from a version 77"),
+        (
+            "GET",
+            "/features/backfill/shop/no%00thing",
+            404,
+            "the project declares no backfill:shop/",
+        ),
+        (
+            "GET",
+            "/features/table/shop/rows/rollback",
+            404,
+            "the project declares no table:shop/rows",
+        ),
+        ("GET", "/features/runs/..%2f..%2fetc", 404, ""),
+        ("GET", "/features/runs/zzz", 404, "no run has an id that starts 'zzz'"),
+        ("POST", "/features/runs/zzz/stop", 404, "no run has an id that starts 'zzz'"),
+        ("POST", "/features/runs/zzz/go-on", 404, "no run has an id that starts 'zzz'"),
+        ("POST", f"{TRAINING}/rollback", 409, "look at the new one, and confirm that"),
+        ("PUT", f"{TRAINING}/plan", 405, ""),
+        ("GET", "/features/a/b/c/d/e", 404, ""),
+    ],
+)
+def test_what_cannot_be_is_told_on_a_page_without_a_traceback(
+    browser: Browser, method: str, path: str, status: int, told: str
+) -> None:
+    bearer = {"authorization": f"Bearer {browser.token}"}
+    seen = httpx.request(method, f"{browser.base}{path}", headers=bearer)
+    assert seen.status_code == status, plain(seen.text)
+    assert told in plain(seen.text)
+    assert "Traceback" not in seen.text
+    assert "<main" in seen.text
+
+
+def test_a_form_that_is_too_long_or_no_form_is_refused(browser: Browser) -> None:
+    bearer = {"authorization": f"Bearer {browser.token}"}
+    to = f"{browser.base}/features/backfill/shop/more/plan"
+    assert httpx.post(to, content=b"x" * 5000, headers=bearer).status_code == 413
+    for content in (b"", b"confirmed=%ff%00", b"\xff\xfe", b"confirmed=1&confirmed=2"):
+        assert httpx.post(to, content=content, headers=bearer).status_code == 409
+
+
 def test_programs_get_the_same_as_json(browser: Browser) -> None:
     bearer = {"authorization": f"Bearer {browser.token}"}
     board = httpx.get(f"{browser.base}/v1/features", headers=bearer).json()

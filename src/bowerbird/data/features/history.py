@@ -10,6 +10,7 @@ import msgspec
 
 from bowerbird.core.runs import RunRecord, StepState
 from bowerbird.core.targets import WHOLE, Entry
+from bowerbird.data.features.views import share
 from bowerbird.lake import Lake
 from bowerbird.lake.log import TableLog
 from bowerbird.lake.versions.rollback import Moved, preview
@@ -94,9 +95,7 @@ class RunPage(msgspec.Struct, frozen=True):
 
     @property
     def share(self) -> float:
-        """How much of it is done, by partitions where it makes some."""
-        whole = self.cells or len(self.steps) or 1
-        return (self.cells_done if self.cells else self.done) / whole
+        return share(self.cells_done, self.cells, self.done, len(self.steps))
 
 
 class WayBack(msgspec.Struct, frozen=True):
@@ -169,8 +168,8 @@ def _commit(
     return CommitView(
         version=entry.version,
         at=seen.at,
-        by=runs[run].principal if run in runs else entry.author or "nobody in the ledger",
-        run=run if run in runs else "",
+        by=runs[run].principal if run in runs else entry.author or "an earlier run",
+        run=run,
         partitions=sum(not cell.startswith(("#", WHOLE)) for cell in entry.changed) or 1,
         rows=results.get("rows", results.get("rows_put_back")),
         bytes=results.get("bytes", results.get("bytes_written")),

@@ -49,8 +49,7 @@ class Running(msgspec.Struct, frozen=True):
 
     @property
     def share(self) -> float:
-        """How much of it is done, by partitions where it makes some."""
-        return self.cells_done / self.cells if self.cells else self.done / max(self.steps, 1)
+        return share(self.cells_done, self.cells, self.done, self.steps)
 
 
 class CellsView(msgspec.Struct, frozen=True):
@@ -94,6 +93,11 @@ class PartitionView(msgspec.Struct, frozen=True):
     why: str = ""
     rows: int | None = None
     seconds: float | None = None
+
+
+def share(cells_done: int, cells: int, done: int, steps: int) -> float:
+    """How much of a run is done, by partitions where it makes some, else by steps."""
+    return cells_done / cells if cells else done / max(steps, 1)
 
 
 def group(

@@ -18,7 +18,10 @@ async function look() {
 function show(page) {
   for (const old of document.querySelectorAll("[data-live]")) {
     const now = page.getElementById(old.id);
-    if (now === null || now.isEqualNode(old)) continue;
+    if (now === null) continue;
+    const folds = old.querySelectorAll("details"); // stay as somebody has left them
+    now.querySelectorAll("details").forEach((one, n) => { one.open = folds[n]?.open ?? one.open; });
+    if (now.isEqualNode(old)) continue;
     const focused = old.contains(document.activeElement) ? document.activeElement.id : "";
     old.replaceWith(now);
     if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
