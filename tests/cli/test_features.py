@@ -132,9 +132,15 @@ def test_a_backfill_is_listed_shown_and_carried_out_alone(
     assert shown["columns"] == {"n": "long"}
     assert shown["used_by"] == ["backfill:shop/often"]
     assert "count(*) FILTER (WHERE n IS NOT NULL" in shown["sql"]
+    text = project.run("features", "show", "backfill:shop/often").out
+    assert "beside: table:shop/visits" in text
+    assert "live" in text
+    one = json.loads(project.run("features", "show", "backfill:shop/often", "--json").out)
+    assert [part["standing"] for part in one["partitions"]] == ["current"] * 3
+    assert len(one["commits"]) == 2
     for words, said in (
         (("show", "feature_group:shop/oftn"), "feature_group:shop/often?"),
-        (("show", "backfill:shop/often"), "is a Backfill, not a FeatureGroup"),
+        (("show", "table:shop/visits"), "is a Table, not a FeatureGroup"),
         (("backfill", "table:shop/visits"), "is a Table"),
     ):
         wrong = project.run("features", *words)
