@@ -14,6 +14,7 @@ from fastapi import APIRouter, FastAPI
 from bowerbird.core.errors import SettingsError
 from bowerbird.core.steps import Home
 from bowerbird.discovery.serving.app import create_app
+from bowerbird.discovery.serving.app import mount as feed
 from bowerbird.http.app import Mount, application
 from bowerbird.http.door import COOKIE, access_token, check, guarded
 from bowerbird.http.server import listening, run
@@ -91,6 +92,17 @@ def test_only_a_program_with_the_token_or_a_page_of_this_server_changes_somethin
     headers: dict[str, str], status: int
 ) -> None:
     assert change(**headers) == status
+
+
+def test_rooms_share_one_application_and_a_problem_leads_back_to_the_right_one() -> None:
+    router = APIRouter()
+    router.get("/features")(lambda: "all of them")
+    app = application([feed(OneHousehold()), Mount("backfills", "/features", router)], None)
+    assert "Whose feed?" in asked(app, "GET", "/").text
+    assert asked(app, "GET", "/features").json() == "all of them"
+    assert asked(app, "GET", "/readyz").json() == {"status": "ready", "households": 1}
+    assert 'href="/features">Back' in asked(app, "GET", "/features/nothing").text
+    assert 'href="/">Back' in asked(app, "GET", "/product/8").text
 
 
 def test_a_port_that_is_taken_is_told_and_none_is_a_free_one() -> None:
