@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from bowerbird.core import functions
 from bowerbird.core.errors import BowerbirdError, PlanError, RefError, SpecError
 from bowerbird.lake import Table
 from bowerbird.workspace.project import Declared, load_specs
@@ -39,6 +41,19 @@ def load(tmp_path: Path) -> Iterator[Load]:
 def yaml(name: str, **fields: str) -> str:
     spec = "".join(f"\n  {field}: {value}" for field, value in ({"entity": "x"} | fields).items())
     return f"apiVersion: bowerbird/v1\nkind: Group\nmetadata: {{name: {name}}}\nspec:{spec}\n"
+
+
+def test_threads_that_read_specs_anew_do_not_take_them_from_one_another(load: Load) -> None:
+    slow = HEAD + "import time\ntime.sleep(.01)\n"
+    found = load(a_py=slow + "one = Group('a/one', entity='x')\n", b_py="from specs.a import one\n")
+    function = "specs.a:Group"
+
+    def again(n: int) -> object:
+        return load() if n % 2 else functions.load(function)
+
+    with ThreadPoolExecutor(8) as pool:
+        ends = list(pool.map(again, range(24)))
+    assert [set(end) for end in ends if isinstance(end, dict)] == [set(found)] * 12
 
 
 def test_specs_are_found_in_python_and_yaml_and_in_folders(load: Load) -> None:

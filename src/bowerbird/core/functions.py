@@ -30,6 +30,7 @@ from collections.abc import Callable, Iterable
 from decimal import Decimal
 from enum import Enum
 from fractions import Fraction
+from threading import RLock
 from typing import Any
 
 import msgspec
@@ -44,6 +45,11 @@ _PLAIN = (
 """Types whose `repr` tells all of a value, and the same everywhere."""
 
 
+IMPORTING = RLock()
+"""Held while a project's modules are imported, or forgotten to be read anew: one that is forgotten
+while another thread imports it is an error there."""
+
+
 def load(name: str) -> Any:
     """The object that ``module:name`` names. Raises `FunctionError`, with what was tried."""
     module_name, _, path = name.partition(":")
@@ -52,7 +58,8 @@ def load(name: str) -> Any:
             f"{name!r} names no function", expected="module:name, as in specs.load:purchases"
         )
     try:
-        found: Any = importlib.import_module(module_name)
+        with IMPORTING:
+            found: Any = importlib.import_module(module_name)
     except Exception as error:
         raise FunctionError(
             f"module {module_name!r} of {name!r} cannot be imported: "

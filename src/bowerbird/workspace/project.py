@@ -19,6 +19,7 @@ import msgspec
 
 from bowerbird.core.codec import Kinds, read_yaml
 from bowerbird.core.errors import BowerbirdError, PlanError, RefError, SpecError
+from bowerbird.core.functions import IMPORTING
 from bowerbird.core.refs import Ref
 from bowerbird.core.specs import Spec
 
@@ -41,7 +42,9 @@ def load_specs(project: Path, folder: str, kinds: Kinds) -> dict[str, Declared]:
             fix="bowerbird init",
         )
     found: dict[str, Declared] = {}
-    for declared in [*_from_python(project, root), *_from_yaml(project, root, kinds)]:
+    with IMPORTING:
+        all_of_it = [*_from_python(project, root), *_from_yaml(project, root, kinds)]
+    for declared in all_of_it:
         ref = str(declared.spec.ref)
         other = found.get(ref)
         if other is not None and other.spec is not declared.spec:
@@ -60,6 +63,11 @@ def load_specs(project: Path, folder: str, kinds: Kinds) -> dict[str, Declared]:
 
 def put_on_path(project: Path) -> None:
     """Make the project's modules importable, as they are on disk now and in place of another's."""
+    with IMPORTING:
+        _put_on_path(project)
+
+
+def _put_on_path(project: Path) -> None:
     here = str(project)
     if here in sys.path:
         sys.path.remove(here)

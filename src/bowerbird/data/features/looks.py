@@ -69,7 +69,10 @@ class Looks:
         command that is typed again."""
         with self._reading:
             stamp = _stamp(Path(self._workspace.loaded.project))
-            if stamp != self._stamp:
+            if self._stamp is None:
+                _ = self._workspace.specs
+                self._stamp = stamp
+            elif stamp != self._stamp:
                 again = self._workspace.reread()
                 _ = again.specs  # raises where they cannot be read: then they are tried once more
                 self._workspace, self._stamp = again, stamp
