@@ -158,6 +158,27 @@ def test_moments_between_days_are_made_of_months_weeks_days_and_hours(tmp_path: 
     assert right(shop)
 
 
+BY = KEPT.replace('"sum_90d"', '"by": By(Sum("amount", over="7d"), "amount"), "sum_90d"').replace(
+    "import Count", "import By, Count"
+)
+
+
+@pytest.mark.slow
+def test_a_column_by_a_second_key_costs_a_day_a_day(tmp_path: Path) -> None:
+    shop = stocked(tmp_path, range(28, 45), BY)
+    apply(shop)
+    assert right(shop)
+    assert shop.plan().empty
+    put(shop, SOURCES[0], events([45]))
+    # The 15th was a Sunday: the week is over.
+    assert cells(shop.plan(), TILES) == [
+        "grain=day/start_hour=1970-02-15-00",
+        "grain=week/start_hour=1970-02-09-00",
+    ]
+    apply(shop)
+    assert right(shop)
+
+
 def in_buckets(specs: str) -> str:
     return specs.replace(
         '(day("at"),),\n    sort=("user"', '(day("at"), bucket("user", 8)),\n    sort=("user"'

@@ -31,6 +31,7 @@ from bowerbird.data.features.columns import (
     Ratio,
     Since,
     Sum,
+    Windowed,
     duration,
 )
 from bowerbird.data.features.events import events_of, values
@@ -39,6 +40,7 @@ from bowerbird.data.features.tiles import (
     HOUR,
     Grain,
     accumulators,
+    by_of,
     cover,
     distinct_error,
     fold,
@@ -86,8 +88,8 @@ EVERY: dict[str, Column] = {
 
 
 def tiled(columns: dict[str, Column], rows: pa.Table, wanted: list[Any]) -> pa.Table:
-    kept = accumulators(columns)
-    return pa.concat_tables([tile(kept, rows, KEY, "at", span) for span in wanted])
+    kept, by = accumulators(columns), by_of(columns) or ""
+    return pa.concat_tables([tile(kept, rows, KEY, "at", span, by=by) for span in wanted])
 
 
 def within(tiles: pa.Table, moment: int) -> Callable[[str | None], pa.Table]:
@@ -100,14 +102,35 @@ def within(tiles: pa.Table, moment: int) -> Callable[[str | None], pa.Table]:
     return of
 
 
-@settings(max_examples=40)
+def by(field: str) -> dict[str, Column]:
+    """Columns by a second key, and beside them all that tiles so split make up."""
+    inner = {
+        f"{name}_{over}": column
+        for over in WINDOWS
+        for name, column in kinds(over).items()
+        if isinstance(column, Windowed) and not getattr(column, "n", None)
+    }
+    return (
+        {f"{name}_by": By(column, field) for name, column in inner.items()}
+        | {
+            f"{name}_{over}": column
+            for over in WINDOWS
+            for name, column in kinds(over).items()
+            if isinstance(column, (Count, Sum, Mean, Min, Max))
+        }
+        | {"since": Since(), "age": Age(), "ratio": Ratio(Sum("units", "1d"), Count())}
+    )
+
+
+@settings(max_examples=60)
 @given(
+    st.sampled_from([EVERY, by("shop"), by("units"), by("amount"), by("due")]),
     st.lists(event, max_size=30),
     st.lists(st.tuples(st.integers(0, 2), st.sampled_from("ab")), min_size=1, max_size=5),
     st.integers(1, 10),
 )
 def test_a_window_of_days_is_what_it_is_from_events(
-    drawn: list[tuple[Any, ...]], keys: list[tuple[int, str]], day: int
+    columns: dict[str, Column], drawn: list[tuple[Any, ...]], keys: list[tuple[int, str]], day: int
 ) -> None:
     rows = rows_of(drawn)
     types = {field.name: field.type for field in rows.schema}
@@ -119,10 +142,10 @@ def test_a_window_of_days_is_what_it_is_from_events(
             "at": pa.array([day * DAY] * len(keys), pa.timestamp("us", "UTC")),
         }
     )
-    tiles = tiled(EVERY, rows, list(spans(Grain.DAY, 0, day * DAY)))
-    found = fold(EVERY, within(tiles, day * DAY), KEY, types, asked, day * DAY)
-    expected = values(EVERY, events_of(rows, KEY, "at", EVERY), asked)
-    for name in EVERY:
+    tiles = tiled(columns, rows, list(spans(Grain.DAY, 0, day * DAY)))
+    found = fold(columns, within(tiles, day * DAY), KEY, types, asked, day * DAY)
+    expected = values(columns, events_of(rows, KEY, "at", columns), asked)
+    for name in columns:
         mine, theirs = found[name].to_pylist(), expected[name].to_pylist()
         assert found.schema.field(name).type == expected.schema.field(name).type, name
         assert all(map(alike, mine, theirs)), (name, mine, theirs)
@@ -164,7 +187,9 @@ def test_a_cover_leaves_no_gap_and_overlaps_nowhere(first: int, hours: int, skip
         ({"n": Count("30d")}, "1h", "week day hour"),
         ({"n": Count("6h")}, "1h", "hour"),
         ({"n": Count("45m")}, "1d", ""),
-        ({"n": By(Count("30d"), "shop")}, "1d", ""),
+        ({"n": By(Count("30d"), "shop")}, "1d", "week day"),
+        ({"n": By(Count("30d"), "shop"), "m": By(Count("3d"), "till")}, "1d", ""),
+        ({"n": By(Count("30d"), "shop"), "last": Last("shop")}, "1d", ""),
         ({"n": Count()}, "1w", "month week day"),
     ],
 )

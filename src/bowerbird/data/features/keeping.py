@@ -114,10 +114,12 @@ def _tile_want(spec: FeatureGroup, reads: tuple[str, ...], by: Mapping[str, Tran
     lookup = {"lookup": spec.lookup, "lookup_by": spec.lookup_by} if spec.lookup else {}
     split = bucket_of(spec, by)
     bucketed = {"bucket": tree_of(split)} if split else {}
+    field = tiles.by_of(spec.columns)
+    parted = {"by": field} if field else {}
     return msgspec.structs.replace(
         whole,
         target=tiles_ref(spec),
-        definition={"keeps": tree_of(keeps), **source, **lookup, **bucketed},
+        definition={"keeps": tree_of(keeps), **source, **lookup, **bucketed, **parted},
         together=TOGETHER,
     )
 

@@ -110,7 +110,8 @@ def tile_layout(lake: Lake, group: FeatureGroup) -> Table:
     """How a group's tiles lie: by grain, time and bucket, the keys in order."""
     empty = source_schema(lake, group).empty_table()
     keeps = tiles.accumulators(group.columns)
-    made = tiles.tile(keeps, empty, group.key, group.at, Span(Grain.HOUR, 0, 1), group.known_at)
+    hour, by = Span(Grain.HOUR, 0, 1), tiles.by_of(group.columns) or ""
+    made = tiles.tile(keeps, empty, group.key, group.at, hour, group.known_at, by)
     schema = {field.name: declared_type(field.type) for field in made.schema}
     return Table(
         group.name,
@@ -132,11 +133,12 @@ def tile(home: Home, job: Tiling, ref: str = "") -> Written:
     import pyarrow as pa
 
     group, keeps = job.group, tiles.accumulators(job.group.columns)
+    by = tiles.by_of(group.columns) or ""
     made = []
     for some in _read_together(job.spans):
         for rows in _events(Lake(home), job, some):
             for span in some:
-                found = tiles.tile(keeps, rows, group.key, group.at, span, group.known_at)
+                found = tiles.tile(keeps, rows, group.key, group.at, span, group.known_at, by)
                 grain = pa.array([str(span.grain)] * found.num_rows, pa.string())
                 made.append(found.append_column("grain", grain))
     inside.tell(f"{len(job.spans)} tiles")
@@ -370,7 +372,9 @@ def keep(home: Home, job: Keeping) -> Written:
 def _held(lake: Lake, job: Keeping) -> tuple[dict[str, list[pa.Table]], pa.Table]:
     """The tiles that are read: cell -> its buckets' rows; and a table of them without a row."""
     ref = tiles_ref(job.group)
-    needed = [*job.group.key, END, *tiles.accumulators(job.group.columns)]
+    columns = job.group.columns
+    by = [one for one in [tiles.by_of(columns)] if one]
+    needed = [*job.group.key, *by, END, *tiles.accumulators(columns)]
     cells = _within(lake, ref, {cell for one in job.moments for cell in one.cells}, job.only)
     found = read_by_cell(lake, ref, job.version, needed, cells)
     held: dict[str, list[pa.Table]] = {}

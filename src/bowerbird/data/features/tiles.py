@@ -44,7 +44,8 @@ from bowerbird.data.features.columns import (
     walk,
 )
 from bowerbird.data.features.events import type_of
-from bowerbird.data.features.keys import places
+from bowerbird.data.features.keys import distinct, places
+from bowerbird.data.features.timeline import ranges
 from bowerbird.lake.parts import EPOCH, micros
 
 if TYPE_CHECKING:
@@ -92,13 +93,11 @@ class Span(NamedTuple):
 def grains_of(columns: Mapping[str, Column], every: str) -> tuple[Grain, ...]:
     """The grains whose tiles make up every window at every moment, the coarsest first; none: no
     tiles do."""
-    lengths = [duration(every)]
-    for column in columns.values():
-        for part in walk(column):
-            if isinstance(part, By):
-                return ()
-            if over := getattr(part, "over", None):
-                lengths.append(duration(over))
+    if by_of(columns) is None:
+        return ()
+    parts = [part for column in columns.values() for part in walk(column)]
+    lengths = [duration(over) for part in parts if (over := getattr(part, "over", None))]
+    lengths.append(duration(every))
     fitting = (
         grain
         for grain in (Grain.DAY, Grain.HOUR)
@@ -111,6 +110,25 @@ def grains_of(columns: Mapping[str, Column], every: str) -> tuple[Grain, ...]:
     coarser = itertools.takewhile(lambda grain: grain is not finest, Grain)
     worth = (one for one in coarser if longest is None or duration(longest) >= _WORTH[one])
     return (*worth, finest)
+
+
+def by_of(columns: Mapping[str, Column]) -> str | None:
+    """The field by which tiles are split besides by key; empty: by none.
+
+    None: no tiles make up these columns. They are split by one field, and what is not by it must
+    come out of the parts: of the last of several values of a day no part knows which it is.
+    """
+    fields = {column.by for column in columns.values() if isinstance(column, By)}
+    if len(fields) > 1:
+        return None
+    others = [
+        part
+        for column in columns.values()
+        if fields and not isinstance(column, By)
+        for part in walk(column)
+    ]
+    whole = (Count, Sum, Mean, Min, Max, Since, Age, Ratio)
+    return next(iter(fields), "") if all(isinstance(part, whole) for part in others) else None
 
 
 def spans(grain: Grain, start: int, end: int) -> Iterator[Span]:
@@ -209,14 +227,17 @@ def tile(
     at: str,
     span: Span,
     known_at: str = "",
+    by: str = "",
 ) -> pa.Table:
     """A row a key with events in a span: the key, ``start``, ``end`` and what is kept of them.
 
-    rows: the source's; those outside the span are left out here.
+    rows: the source's; those outside the span are left out here. by: a field that splits a key's
+    events into several rows; those without a value of it are a row too.
     """
     import pyarrow as pa
 
     rows, times = events.counted_from(rows, key, at, known_at)
+    key = [*key, by] if by else key
     inside = (times >= span.start) & (times < span.end)
     rows = rows.filter(pa.array(inside)).append_column(TIME, _moments(times[inside]))
     plain = {n: column for n, column in kept.items() if not isinstance(column, Distinct)}
@@ -291,6 +312,9 @@ def _moments(times: Ints) -> pa.Array:
     return pa.array(times, pa.timestamp("us", tz="UTC"))
 
 
+_VALUE = "\0value"
+
+
 def _sets(column: Distinct, rows: pa.Table, key: Sequence[str], asked: pa.Table) -> pa.Array:
     """The distinct values of a field by key: a list of them, or a sketch, in the asked order."""
     import pyarrow as pa
@@ -300,13 +324,14 @@ def _sets(column: Distinct, rows: pa.Table, key: Sequence[str], asked: pa.Table)
     there = pc.is_valid(values)
     if pa.types.is_floating(values.type):
         there = pc.and_(there, pc.is_finite(values))
-    some = rows.filter(there).select([*key, column.field])
-    grouped = some.group_by([*key, column.field], use_threads=False).aggregate([])
-    listed = grouped.group_by(list(key), use_threads=False).aggregate([(column.field, "list")])
+    # Under a name of its own: a key may be a field too.
+    some = rows.select(list(key)).append_column(_VALUE, values).filter(there)
+    grouped = some.group_by([*key, _VALUE], use_threads=False).aggregate([])
+    listed = grouped.group_by(list(key), use_threads=False).aggregate([(_VALUE, "list")])
     place = places(asked.select(list(key)), listed.select(list(key)))
-    kind = pa.list_(some.schema.field(column.field).type)
+    kind = pa.list_(values.type)
     empty = pa.scalar([], kind)
-    found = listed[f"{column.field}_list"].cast(kind).take(pa.array(place, mask=place < 0))
+    found = listed[f"{_VALUE}_list"].cast(kind).take(pa.array(place, mask=place < 0))
     lists = pc.coalesce(found, empty)
     if column.sketch is None:
         return lists
@@ -330,7 +355,7 @@ def windows_of(columns: Mapping[str, Column]) -> tuple[str | None, ...]:
     found: dict[str | None, None] = {}
     for column in columns.values():
         for part in walk(column):
-            if not isinstance(part, Ratio):
+            if not isinstance(part, (Ratio, By)):
                 found[getattr(part, "over", None)] = None
     return tuple(found)
 
@@ -350,12 +375,43 @@ def fold(
     """
     import pyarrow as pa
 
-    folded = _Folded(columns, tiles, key, keys.select(list(key)), moment)
+    plain = {name: column for name, column in columns.items() if not isinstance(column, By)}
+    folded = _Folded(plain, tiles, key, keys.select(list(key)), moment)
     made = {}
     for name, column in columns.items():
+        if isinstance(column, By):
+            made[name] = _mapped(column, tiles(column.column.over), key, types, keys, moment)
+            continue
         found = folded.value(column)
         made[name] = events.arrow(column, found, types, folded.texts(column))
     return pa.table(made)
+
+
+def _mapped(
+    column: By,
+    tiles: pa.Table,
+    key: Sequence[str],
+    types: Mapping[str, pa.DataType],
+    keys: pa.Table,
+    moment: int,
+) -> pa.Array:
+    """A column by its second key: folded for each value of that, and put into maps."""
+    import pyarrow as pa
+
+    both = [*key, column.by]
+    tiles = tiles.filter(_cleaned(tiles[column.by]).is_valid())
+    pairs = distinct(tiles, both)
+    counted = pairs.group_by(list(key), use_threads=False).aggregate([([], "count_all")])
+    ends = np.concatenate([[0], np.cumsum(counted["count_all"].to_numpy())])
+    place = places(keys.select(list(key)), counted.select(list(key)))
+    start, end = ends[place], np.where(place < 0, ends[place], ends[place + 1])
+    values = fold({"": column.column}, lambda _: tiles, both, types, pairs, moment)[""]
+    kind = type_of(column, types)
+    offsets = pa.array(np.concatenate([[0], np.cumsum(end - start)]), pa.int32())
+    inside = pa.array(ranges(start, end)[0])
+    names = pairs[column.by].combine_chunks().take(inside).cast(kind.key_type)
+    items = values.combine_chunks().take(inside)
+    return pa.MapArray.from_arrays(offsets, names, items, type=kind)
 
 
 def rolls(columns: Mapping[str, Column], types: Mapping[str, pa.DataType]) -> bool:
