@@ -7,10 +7,12 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from msgspec.structs import replace
 
 from bowerbird.core.errors import SpecError
 from bowerbird.core.plans import Allowed
 from bowerbird.core.runs import RunRecord, RunState
+from bowerbird.core.targets import LogTarget, Token
 from bowerbird.data.features.check import kept, statistics_of
 from bowerbird.lake import Lake, TableLog, read
 from bowerbird.workspace.workspace import Workspace
@@ -176,6 +178,24 @@ CHECKED = PROMOTED.replace(
 def not_too_many(found: pa.Table) -> str:
     most = max(found["visits__n"].to_pylist())
     return f"{most} visits" if most > 40 else ""
+
+
+def test_a_check_that_comes_late_rolls_back_what_it_judged(tmp_path: Path) -> None:
+    """Its process died, and meanwhile others have committed on top."""
+    shop = stocked(tmp_path, DAYS, CHECKED)
+    apply(shop)
+    live, version = training(shop), commits(shop)[0]
+    put(shop, SOURCES[0], events([25], each=300, seed=5))
+    promoted = False
+    while not promoted:
+        plan = shop.plan()
+        steps = tuple(step for step in plan.steps if step.kind != "features.check")
+        promoted = any(step.kind == "features.promote" for step in steps)
+        shop.apply(replace(plan, steps=steps, wants=f"{plan.wants}/unchecked"))
+    assert training(shop) != live
+    LogTarget(TableLog(Lake(shop.home), INTO), shop.clock).burn(Token("other/s1"))
+    assert f"rolled back to version {version}" in errors(failed(shop))
+    assert training(shop) == live
 
 
 def test_a_check_that_fails_after_the_commit_rolls_it_back_by_itself(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from bowerbird.core.plans import Want
 from bowerbird.core.rollback import at
 from bowerbird.core.specs import Spec, of_kind
 from bowerbird.core.steps import Home
-from bowerbird.core.targets import Entry, History, LogTarget, Read, Token, Version
+from bowerbird.core.targets import WHOLE, Entry, History, LogTarget, Read, Token, Version
 from bowerbird.data.features import promote
 from bowerbird.data.features.backfill import groups_of
 from bowerbird.data.features.gates import Facts, Finding, Gate, RowCount, calls_of, failures, judge
@@ -90,7 +90,6 @@ def check(job: Job) -> Made:
     history = TableLog(lake, spec.into).load()
     if version is not None:
         history = at(spec.into, history, version)
-    entry, before = _commit(history)
     before_kept = _last(job.home, job.ref)
     after = _statistics(lake, spec, columns, history, before_kept)
     changed = sorted(c for c in after if c not in before_kept or before_kept[c] != after[c])
@@ -98,7 +97,7 @@ def check(job: Job) -> Made:
     wrong = [f"{one.gate} {one.column}: {one.text}" for one in failures(findings)]
     wrong += _by_functions(lake, spec, version, changed)
     if wrong:
-        back = _roll_back(job, spec, entry, before)
+        back = _roll_back(job, spec, history, changed)
         lines = "\n  ".join(wrong)
         raise UserError(
             f"what was promoted is not as it must be\n  {lines}\n{back}",
@@ -119,12 +118,16 @@ def _specs(job: Job) -> dict[str, Spec]:
     return {ref: job.spec(named[one["kind"]], ref) for ref, one in job.envelopes.items()}
 
 
-def _commit(history: History) -> tuple[Entry | None, Version | None]:
-    """The newest commit, and the version before it."""
-    if not history.entries:
-        return None, None
-    newest, *older = history.entries
-    return newest, older[0].version if older else None
+def _way_back(
+    history: History, changed: Sequence[str], judged: Version | None
+) -> tuple[Entry | None, Version | None]:
+    """The newest commit that changed any of these partitions, and the version to put them back to:
+    the one that was judged last, else the one before that commit."""
+    versions = [entry.version for entry in history.entries]
+    for entry, before in zip(history.entries, [*versions[1:], None], strict=True):
+        if WHOLE in entry.changed or not entry.changed.isdisjoint(changed):
+            return entry, judged if judged in versions else before
+    return None, None
 
 
 def kept(home: Home, ref: str, version: Version | None = None) -> dict[str, Kept]:
@@ -220,16 +223,25 @@ def _by_functions(
     return wrong
 
 
-def _roll_back(job: Job, spec: Promotion, entry: Entry | None, before: Version | None) -> str:
-    """Put the partitions of the commit back to the version before. Once, whoever does it again."""
-    if entry is None or before is None:
+def _roll_back(job: Job, spec: Promotion, history: History, changed: Sequence[str]) -> str:
+    """Put the partitions back that changed since the last verdict. Once, whoever does it again."""
+    entry, before = _way_back(history, changed, _judged_last(job.home, job.ref))
+    if entry is None or before is None or history.head is None:
         return "there is no earlier version to go back to"
-    lake = Lake(job.home)
+    lake, cells = Lake(job.home), tuple(changed)
     held = digest(promote.promotion_want(spec, _specs(job)).definition)
-    cells = tuple(sorted(cell for cell in entry.changed if not cell.startswith("#")))
-    token = Token(f"{entry.token}/checked")
+    token = Token(f"{entry.token or entry.version}/checked")
     target = LogTarget(TableLog(lake, spec.into), SystemClock())
     point("features.check.rollback")
     change = rollback(lake, spec.into, before, "a1", cells, dict.fromkeys(cells, held))
-    target.commit(token, entry.version, change)
+    target.commit(token, history.head, change)
     return f"rolled back to version {before}: {len(cells)} partitions, no byte written"
+
+
+def _judged_last(home: Home, ref: str) -> Version | None:
+    """The version of the table that the live release of a promotion is a verdict on."""
+    try:
+        told = open_log(home, ref).pinned().files.note.get("version")
+    except RefError:
+        return None
+    return Version(str(told)) if told else None

@@ -128,40 +128,26 @@ def commits(lake: Lake, target: str, runs: Iterable[RunRecord]) -> tuple[CommitV
     history = TableLog(lake, target).load()
     seen = {one.version: one for one in versions(lake, target).versions}
     known = {run.id: run for run in runs}
-    backs = {n: _back_to(history.entries, n, known) for n in range(len(history.entries))}
+    undone = _undone(history.entries)
     return tuple(
-        _commit(
-            entry, seen[entry.version], known, backs[n], undone=_undone(history.entries, n, backs)
-        )
+        _commit(entry, seen[entry.version], known, undone=n in undone)
         for n, entry in enumerate(history.entries)
         if any(not cell.startswith("#") for cell in entry.changed)
     )
 
 
-def _back_to(entries: Sequence[Entry], n: int, runs: Mapping[str, RunRecord]) -> str:
-    """The version that a commit put partitions back to; empty for one that did not."""
-    entry = entries[n]
-    if "files_put_back" not in entry.results or not entry.token:
-        return ""
-    run, _, step = entry.token.partition("/")
-    if step.endswith("/checked"):  # a check rolls back the commit right before it
-        return str(entries[n + 2].version) if n + 2 < len(entries) else ""
-    planned = [one for one in runs[run].plan.steps if one.id == step] if run in runs else []
-    return str(planned[0].definition["to"]) if planned else "an older version"
-
-
-def _undone(entries: Sequence[Entry], n: int, backs: Mapping[int, str]) -> bool:
-    """Whether a later commit put back what this one had changed."""
+def _undone(entries: Sequence[Entry]) -> set[int]:
+    """The places of commits of which a later one put back what they had changed."""
     places = {str(entry.version): place for place, entry in enumerate(entries)}
-    return any(
-        to in places and places[to] > n and not entries[n].changed.isdisjoint(entries[m].changed)
-        for m, to in backs.items()
-        if m < n and to
-    )
+    found: set[int] = set()
+    for m, entry in enumerate(entries):
+        to = places.get(entry.results.get("back_to", ""), 0)
+        found |= {n for n in range(m + 1, to) if not entries[n].changed.isdisjoint(entry.changed)}
+    return found
 
 
 def _commit(
-    entry: Entry, seen: VersionView, runs: Mapping[str, RunRecord], back: str, *, undone: bool
+    entry: Entry, seen: VersionView, runs: Mapping[str, RunRecord], *, undone: bool
 ) -> CommitView:
     run = (entry.token or "").partition("/")[0]
     results = entry.results
@@ -174,7 +160,7 @@ def _commit(
         rows=results.get("rows", results.get("rows_put_back")),
         bytes=results.get("bytes", results.get("bytes_written")),
         seconds=results.get("seconds"),
-        back_to=back,
+        back_to=str(results.get("back_to", "")),
         undone=undone,
     )
 

@@ -87,6 +87,7 @@ def rollback(
             "rows_put_back": sum(file.rows for file in shown.files_back),
             "rows_taken_out": sum(file.rows for file in shown.files_out),
             "bytes_written": 0,
+            "back_to": to,
         },
     )
 
