@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from bowerbird.core.errors import (
     BowerbirdError,
@@ -23,8 +24,8 @@ from bowerbird.testing.ledger_conformance import PLAN, Hand, LedgerConformance
 from bowerbird.testing.memory import MemoryLedger
 from bowerbird.workspace import migrations
 from bowerbird.workspace.database import Database
-from bowerbird.workspace.ledger import SqlLedger
-from bowerbird.workspace.schema import VERSION
+from bowerbird.workspace.ledger import FEW, SqlLedger
+from bowerbird.workspace.schema import MEANINGS, VERSION
 from tests.postgres import postgres
 
 
@@ -155,3 +156,18 @@ def test_a_database_that_goes_away_is_unavailable_and_then_back() -> None:
         server.start()
         assert ledger.begin(run.id, "s1", "A", 30) is not None
         database.close()
+
+
+def test_meanings_are_read_as_they_are_asked_for_and_at_once_where_many_are(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'metadata.db'}", Hand())
+    rows = [{"hash": f"h{n}", "tree": f'{{"n": {n}}}'} for n in range(FEW * 3)]
+    with database.write() as connection:
+        connection.execute(sa.insert(MEANINGS), rows)
+    few, many = SqlLedger(database).meanings(), SqlLedger(database).meanings()
+    assert few["h3"] == {"n": 3}
+    assert few.get("nobody") is None
+    assert [many[row["hash"]] for row in rows] == [{"n": n} for n in range(FEW * 3)]
+    assert "nobody" not in many
+    assert dict(few) == dict(many)
+    assert len(few) == FEW * 3
+    database.close()

@@ -11,14 +11,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from bowerbird.core import codec
-from bowerbird.core.meaning import Tree, digest
-from bowerbird.core.plans import Plan, Step
 from bowerbird.core.refs import Ref
-from bowerbird.core.targets import WHOLE, Change, History
+from bowerbird.core.targets import Change
 from bowerbird.lake import evolve, snapshots
 from bowerbird.lake.catalog import Lake, identifier
-from bowerbird.lake.specs import Table
 from bowerbird.lake.write import Written
 
 if TYPE_CHECKING:
@@ -83,22 +79,6 @@ def preview(lake: Lake, written: Written, ref: Ref | str | None = None) -> Overw
         gone = [one.file for one in out if one.part in inside]
         cells.append(CellOverwrite(cell, *_figures(files), *_figures(gone)))
     return Overwrite(name, tuple(cells))
-
-
-def plan_overwrite(spec: Table, history: History, definition: Tree = None) -> Plan:
-    """A plan of one step: call the source of `spec`, and overwrite the partitions of its rows."""
-    ref = str(spec.ref)
-    step = Step(
-        id="s1",
-        kind="table.overwrite",
-        target=ref,
-        reason="overwrite the partitions that the rows of its source fall in, as asked",
-        cell=WHOLE,
-        spec=codec.encode(spec),
-        definition=definition,
-        base=history.head,
-    )
-    return Plan(steps=(step,), wants=digest([ref, step.spec, history.head]))
 
 
 def _name(written: Written, ref: Ref | str | None) -> str:

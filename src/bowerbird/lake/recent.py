@@ -42,5 +42,5 @@ class Recent:
             self._weight = 0
 
 
-ENTRIES = Recent(32 * 1024, len)
+ENTRIES = Recent(32 * 1024, lambda entries: 1 + len(entries))
 """Entries of manifests: some 3 KB each."""

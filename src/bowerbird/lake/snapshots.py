@@ -79,6 +79,7 @@ class Cells:
 
     def __init__(self, cells: Iterable[str]) -> None:
         self._known: dict[tuple[str, ...], set[tuple[str, ...]]] = {}
+        self._partly: dict[tuple[tuple[str, ...], tuple[str, ...]], dict[tuple[str, ...], Any]] = {}
         for cell in cells:
             wanted = fields_of(cell)
             if wanted is not None:
@@ -94,13 +95,23 @@ class Cells:
         for fields, values in self._known.items():
             if has.keys() >= set(fields) and tuple(has[field] for field in fields) in values:
                 return True
-        for fields, values in self._known.items():
-            lacking = set(fields) - has.keys()
-            for one in values if lacking else ():
-                wanted = dict(zip(fields, one, strict=True))
-                if all(has.get(field, value) == value for field, value in wanted.items()):
-                    raise _partly(part, wanted, min(lacking))
+        for fields in self._known:
+            shared = tuple(field for field in fields if field in has)
+            if len(shared) < len(fields):
+                found = self._by(fields, shared).get(tuple(has[field] for field in shared))
+                if found is not None:
+                    lacking = min(set(fields) - set(shared))
+                    raise _partly(part, dict(zip(fields, found, strict=True)), lacking)
         return False
+
+    def _by(self, fields: tuple[str, ...], shared: tuple[str, ...]) -> dict[tuple[str, ...], Any]:
+        """The values of cells by those of some of their fields, one of each."""
+        if (fields, shared) not in self._partly:
+            places = [fields.index(field) for field in shared]
+            self._partly[fields, shared] = {
+                tuple(one[place] for place in places): one for one in self._known[fields]
+            }
+        return self._partly[fields, shared]
 
 
 def _partly(part: str, wanted: Mapping[str, str], lacking: str) -> UserError:

@@ -7,7 +7,7 @@ Each method is one transaction: it reads a row under a lock, applies a pure tran
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 
@@ -201,11 +201,9 @@ class SqlLedger:
         with self._database.read() as connection:
             return [_run(connection, run_id) for run_id in connection.execute(query).scalars()]
 
-    def meanings(self) -> dict[str, Tree]:
-        """Every meaning tree that is kept, by hash."""
-        with self._database.read() as connection:
-            rows = connection.execute(sa.select(MEANINGS.c.hash, MEANINGS.c.tree)).all()
-        return {hashed: json.loads(tree) for hashed, tree in rows}
+    def meanings(self) -> Mapping[str, Tree]:
+        """Every meaning tree that is kept, by hash; each is read when it is asked for."""
+        return _Meanings(self._database)
 
     def made(self, counts: Callable[[str], bool] = lambda _kind: True) -> dict[str, str]:
         """Ref of every target that a run ever wrote -> kind of the last step that did.
@@ -331,3 +329,38 @@ def _put(connection: sa.Connection, run_id: str, step: StepRecord | None) -> boo
         .values(**_columns(step))
     )
     return True
+
+
+FEW = 64
+"""Meanings that are read one by one; who asks for more gets all at once."""
+
+
+class _Meanings(Mapping[str, Tree]):
+    """All meanings that the ledger keeps: years of them, of which a plan looks at some."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._known: dict[str, str | None] = {}
+        self._all = False
+
+    def __getitem__(self, hashed: str) -> Tree:
+        if hashed not in self._known and not self._all:
+            self._read(MEANINGS.c.hash == hashed if len(self._known) < FEW else sa.true())
+        text = self._known.setdefault(hashed, None)
+        if text is None:
+            raise KeyError(hashed)
+        found: Tree = json.loads(text)
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        self._read(sa.true())
+        return iter([hashed for hashed, text in self._known.items() if text is not None])
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
+
+    def _read(self, which: sa.ColumnElement[bool]) -> None:
+        query = sa.select(MEANINGS.c.hash, MEANINGS.c.tree).where(which)
+        with self._database.read() as connection:
+            self._known |= {row.hash: row.tree for row in connection.execute(query)}
+        self._all |= isinstance(which, sa.True_)

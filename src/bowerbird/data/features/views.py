@@ -159,8 +159,10 @@ def _line(
     steps = steps_of.get(target, ())
     todo = {cell for step in steps for cell in step.cells}
     known = present.get(target, Read()).cells
-    held = sum(known[c].held is not None for c in wanted if c in known and c not in todo)
-    current = sum(cell in known and cell not in todo for cell in wanted) - held
+    stay = [known[cell] for cell in wanted if cell in known and cell not in todo]
+    held = sum(state.held is not None for state in stay)
+    # What somebody outside the house wrote there stays, and is not what is wanted.
+    current = sum(state.held is None and state.meaning is not None for state in stay)
     costs = [step.cost for step in steps]
     seconds = [cost.seconds for cost in costs if cost.seconds is not None]
     return CellsView(

@@ -104,8 +104,3 @@ def _codes(arrays: list[pa.Array]) -> tuple[Ints, npt.NDArray[np.bool_]]:
     valid = np.asarray(column.is_valid().to_numpy(zero_copy_only=False), dtype=bool)
     codes = coded.indices.fill_null(0).to_numpy(zero_copy_only=False)
     return np.asarray(codes, dtype=np.int64), valid
-
-
-def bytes_of(rows: pa.Table) -> int:
-    """The bytes that a table's rows take, of its buffers only what is in the table."""
-    return int(rows.nbytes)
