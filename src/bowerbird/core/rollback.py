@@ -26,7 +26,8 @@ def plan_rollback(
 ) -> Plan:
     """A plan of one step of `kind` that puts `cells` of `ref` back to version `to`.
 
-    to: None for the version before the newest that changed anything.
+    to: None for the version before the newest that changed anything; where that is a rollback, for
+      the one before what it went back to: what was put back once is not brought again by itself.
     """
     to = to or _before_newest(ref, history)
     at(ref, history, to)
@@ -49,6 +50,9 @@ def plan_rollback(
 
 def _before_newest(ref: str, history: History) -> Version:
     newest = next((i for i, e in enumerate(history.entries) if e.changed), None)
+    places = {str(entry.version): place for place, entry in enumerate(history.entries)}
+    while newest is not None and (back := history.entries[newest].results.get("back_to")) in places:
+        newest = places[back]
     if newest is None or newest + 1 >= len(history.entries):
         raise UserError(
             f"{ref} has no earlier version to go back to",

@@ -106,15 +106,17 @@ def told(lines: Sequence[CellsView]) -> str:
     """How all of them stand, in a sentence."""
     if not lines:
         return "No backfill and no promotion is declared."
-    todo, at_work = (
-        sum(bool(one.todo) for one in lines), sum(one.running is not None for one in lines)
-    )  # fmt: skip
-    rest = f"{todo} of {len(lines)} have something to do" if todo else "Everything is current"
-    return (
-        f"{rest}; {at_work} {'is' if at_work == 1 else 'are'} being made."
-        if at_work
-        else rest + "."
+    counts = (
+        (sum(bool(one.todo) for one in lines), "has something to do", "have something to do"),
+        (sum(one.running is not None for one in lines), "is being made", "are being made"),
+        (
+            sum(bool(one.waits) for one in lines),
+            "waits for bowerbird apply",
+            "wait for bowerbird apply",
+        ),
     )
+    said = [f"{count} {one if count == 1 else many}" for count, one, many in counts if count]
+    return f"Of {len(lines)}, {', '.join(said)}." if said else "Everything is current."
 
 
 def results(step: StepLine) -> str:
