@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Event, Thread
+from threading import Barrier, Event, Thread
 
 import httpx
 import pytest
@@ -67,6 +68,27 @@ def test_the_token_is_made_once_and_only_its_owner_can_read_it(tmp_path: Path) -
     home = Home("", "", "", "", str(tmp_path))
     assert access_token(home) == access_token(home)
     assert stat.S_IMODE((tmp_path / "token").stat().st_mode) == 0o600
+
+
+def test_of_servers_that_start_at_once_all_have_the_same_token(tmp_path: Path) -> None:
+    def start(_: int) -> str:
+        meet.wait(10)
+        return access_token(home)
+
+    for n in range(20):
+        meet, home = Barrier(4), Home("", "", "", "", str(tmp_path / str(n)))
+        with ThreadPoolExecutor(4) as pool:
+            (token,) = set(pool.map(start, range(4)))
+        assert token
+        assert [path.name for path in (tmp_path / str(n)).iterdir()] == ["token"]
+
+
+def test_an_empty_token_is_refused_and_lets_nobody_in(tmp_path: Path) -> None:
+    (tmp_path / "token").touch()
+    with pytest.raises(SettingsError, match="empty"):
+        access_token(Home("", "", "", "", str(tmp_path)))
+    app = create_app(OneHousehold(), authorise=lambda request: check(request, ""))
+    assert asked(app, "GET", "/feed/1").status_code == 401
 
 
 KEPT = f"{COOKIE}={TOKEN}"

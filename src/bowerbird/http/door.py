@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import hmac
+import os
 import secrets
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
+from tempfile import mkstemp
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from bowerbird.core.errors import SettingsError
 from bowerbird.core.steps import Home
 
 if TYPE_CHECKING:
@@ -20,13 +24,35 @@ ONLY_LOOKS = {"GET", "HEAD", "OPTIONS"}
 
 
 def access_token(home: Home) -> str:
-    """The token of this workspace's servers, made at first start; only its owner can read it."""
+    """The token of this workspace's servers, made at first start; only its owner can read it.
+
+    Raises `SettingsError` where its file is empty: an empty token would let everybody in.
+    """
     path = Path(home.state) / "token"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch(mode=0o600)
-        path.write_text(secrets.token_urlsafe(24))
-    return path.read_text().strip()
+        _put_whole(path, secrets.token_urlsafe(24))
+    token = path.read_text().strip()
+    if not token:
+        raise SettingsError(
+            "the file of the access token is empty",
+            where=str(path),
+            fix="remove it, and start the server again: it makes a new one",
+        )
+    return token
+
+
+def _put_whole(path: Path, text: str) -> None:
+    """Write a file that only its owner can read, unless it is there: others see it whole or not at
+    all, and of several who make it at once, the first one's is kept."""
+    number, draft = mkstemp(prefix=".token", dir=path.parent)  # its mode is 0600
+    try:
+        with os.fdopen(number, "w") as file:
+            file.write(text)
+        with suppress(FileExistsError):
+            os.link(draft, path)
+    finally:
+        Path(draft).unlink()
 
 
 def check(request: Request, token: str) -> None:
@@ -70,4 +96,5 @@ def _from_here(request: Request) -> bool:
 
 
 def _same(shown: str, token: str) -> bool:
-    return hmac.compare_digest(shown.encode(), token.encode())
+    """Whether this is the token; none is like an empty one."""
+    return bool(token) and hmac.compare_digest(shown.encode(), token.encode())
