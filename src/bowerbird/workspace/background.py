@@ -27,16 +27,17 @@ class Background:
         self._lock = Lock()
         self._running: dict[str, tuple[Flag, Thread]] = {}
 
-    def start(self, plan: Plan) -> str | None:
+    def start(self, plan: Plan, by: Workspace | None = None) -> str | None:
         """Begin to carry a plan out: the run's id, or None if there is nothing to do.
 
+        by: the reading of the project that made the plan, whose engine imported the same source.
         Raises `RunInProgressError` if an open run writes a target of it.
         """
-        return self._begun(partial(self._workspace.apply, plan))
+        return self._begun(partial((by or self._workspace.current.workspace()).apply, plan))
 
     def go_on(self, run_id: str) -> str | None:
         """Go on with a run that was cut off. Raises `RunInProgressError` if somebody is at it."""
-        return self._begun(partial(self._workspace.carry_out, run_id))
+        return self._begun(partial(self._workspace.current.workspace().carry_out, run_id))
 
     def stop(self, run_id: str) -> RunRecord:
         """Cancel a run, whoever is at it. What it has committed stays.

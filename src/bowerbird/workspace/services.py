@@ -1,7 +1,7 @@
 """What does not end: the loop that keeps the project applied, and the rooms' servers.
 
 The loop observes, plans and applies under a named lease, so that of several machines one does it;
-a tick that finds nothing to do leaves no run.
+a tick that finds nothing to do leaves no run. Specs are those on disk, for the servers too.
 """
 
 from __future__ import annotations
@@ -51,10 +51,11 @@ def tick(workspace: Workspace, stop: Flag, say: Callable[[str], None]) -> bool:
     """One look: True if a run came of it."""
     if not workspace.ledger.take("loop/apply", holder(), 3 * PERIOD, gone):
         return False
-    plan = workspace.plan()
+    now = workspace.current.workspace()
+    plan = now.plan()
     if plan.empty:
         return False
-    record = workspace.apply(plan, stop)
+    record = now.apply(plan, stop)
     if record is not None:
         say(f"run {record.id} is {record.state}")
     return record is not None

@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from functools import cached_property
 from getpass import getuser
@@ -26,6 +26,7 @@ from bowerbird.core.runs import Journal, RunRecord, RunState
 from bowerbird.core.specs import Spec
 from bowerbird.core.steps import TargetKind
 from bowerbird.core.targets import WHOLE, History, Read, Target, Version
+from bowerbird.workspace.current import Current, Stamp, stamp
 from bowerbird.workspace.database import Database, open_database
 from bowerbird.workspace.executor import Executor, Ports
 from bowerbird.workspace.heartbeat import beating
@@ -72,6 +73,10 @@ class Workspace:
         self._listeners = listeners
         self._engine: Engine | None = None
         self._opening = Lock()
+        self._users = 0
+        self._left = False
+        self.stamp: Stamp | None = None
+        self.current = Current(self)
         put_on_path(Path(loaded.project))
 
     @cached_property
@@ -96,6 +101,8 @@ class Workspace:
     @cached_property
     def specs(self) -> dict[str, Declared]:
         kinds = self.registry.spec_kinds()
+        # Before they are read: what is edited meanwhile counts as edited.
+        self.stamp = stamp(Path(self.loaded.project), self.home.warehouse)
         return load_specs(Path(self.loaded.project), self.settings.specs, kinds)
 
     @property
@@ -103,12 +110,47 @@ class Workspace:
         return self.settings.principal or f"user:{getuser()}"
 
     def reread(self) -> Workspace:
-        """The same workspace, whose specs are read from disk anew when they are asked for."""
-        return Workspace(self.loaded, self.registry, self._open_engine, clock=self.clock)
+        """The same workspace, whose specs are read from disk anew when they are asked for, and
+        whose engine imports anew."""
+        again = Workspace(
+            self.loaded,
+            self.registry,
+            self._open_engine,
+            clock=self.clock,
+            listeners=self._listeners,
+        )
+        again.database, again.ledger, again.journal = self.database, self.ledger, self.journal
+        again.current = self.current
+        return again
+
+    def leave(self) -> None:
+        """Close the engine once nobody uses it: a newer reading of the project has taken over."""
+        with self._opening:
+            self._left = True
+            self._close_idle()
 
     def close(self) -> None:
-        if self._engine is not None:
+        """Close the engine, and that of the reading which has taken over."""
+        for one in {self, self.current.held()}:
+            if one._engine is not None:
+                one._engine.close()
+
+    @contextmanager
+    def _using(self) -> Iterator[Engine]:
+        """The engine; of a workspace that was left, it lasts as long as it is used."""
+        with self._opening:
+            self._users += 1
+        try:
+            yield self.engine
+        finally:
+            with self._opening:
+                self._users -= 1
+                self._close_idle()
+
+    def _close_idle(self) -> None:
+        if self._left and not self._users and self._engine is not None:
             self._engine.close()
+            self._engine = None
 
     # -- look and decide -----------------------------------------------------------------------
 
@@ -251,8 +293,11 @@ class Workspace:
         try:
             if on_run is not None:
                 on_run(run_id)
-            with ThreadPoolExecutor(self.settings.parallel_steps, "step") as pool:
-                executor = self._executor(pool)
+            with (
+                self._using() as engine,
+                ThreadPoolExecutor(self.settings.parallel_steps, "step") as pool,
+            ):
+                executor = self._executor(engine, pool)
                 with beating(executor, self.ledger, ttl, lambda: self.ledger.take(name, me, ttl)):
                     return executor.carry_out(run_id, stop=stop)
         finally:
@@ -267,7 +312,8 @@ class Workspace:
 
     def cancel(self, run_id: str) -> RunRecord:
         """Cancel a run: when this returns, none of its steps can commit any more."""
-        return self._executor(None).cancel(run_id)
+        with self._using() as engine:
+            return self._executor(engine, None).cancel(run_id)
 
     def _cut_off(self, plan: Plan) -> RunRecord | None:
         """The run to go on with, if there is one; runs in the way that nobody is at are ended."""
@@ -286,14 +332,14 @@ class Workspace:
     def _touches(self, run: RunRecord, targets: set[str]) -> bool:
         return not targets.isdisjoint(step.target for step in run.plan.steps)
 
-    def _executor(self, pool: ThreadPoolExecutor | None) -> Executor:
+    def _executor(self, engine: Engine, pool: ThreadPoolExecutor | None) -> Executor:
         ports = Ports(
             ledger=self.ledger,
             kinds=self.registry.step_kind,
             target=lambda kind, step: self.registry.target(
                 kind, self.home, self.clock, step.target
             ),
-            engine=self.engine,
+            engine=engine,
             clock=self.clock,
             home=self.home,
             journal=self.journal,

@@ -163,9 +163,12 @@ class Desk:
 
     def plan(self, ref: str, *, release: bool = False) -> Shown:
         """The part of the plan that is one's. release: with what is held, too."""
-        spec = self._declared(ref)
+        return self._shown(self._looks.workspace(), ref, release=release)
+
+    def _shown(self, workspace: Workspace, ref: str, *, release: bool) -> Shown:
+        spec = _declared(workspace, ref)
         leave = Allowed(release_held=frozenset({target_of(spec)}) if release else frozenset())
-        plan = plan_of(self._looks.workspace(), spec, leave)
+        plan = plan_of(workspace, spec, leave)
         targets = {target_of(spec), *(step.target for step in plan.steps)}
         at_work = [running(run, one) for run in self._open() for one in targets if makes(run, one)]
         cells = sum(len(step.cells) for step in plan.steps)
@@ -177,9 +180,10 @@ class Desk:
 
         Raises `PlanAgainError` where the plan is not the one that was confirmed.
         """
-        shown = self.plan(ref, release=release)
+        workspace = self._looks.workspace()
+        shown = self._shown(workspace, ref, release=release)
         _same(shown.fingerprint, confirmed)
-        return self._background.start(shown.plan)
+        return self._background.start(shown.plan, workspace)
 
     def way_back(self, ref: str, to: str = "") -> Back:
         """What rolling its table back would move. to: a version; none: the one before."""
@@ -219,13 +223,7 @@ class Desk:
         return {ref: one.spec for ref, one in self._looks.workspace().specs.items()}
 
     def _declared(self, ref: str) -> Backfill | Promotion:
-        spec = self._specs().get(ref)
-        if not isinstance(spec, (Backfill, Promotion)):
-            raise RefError(
-                f"the project declares no {ref}",
-                expected="the ref of a Backfill or of a Promotion",
-            )
-        return spec
+        return _declared(self._looks.workspace(), ref)
 
     def _lines(self, seen: Seen, of: Mapping[str, Spec]) -> tuple[CellsView, ...]:
         return standing(of, seen.found.wants, seen.plan, seen.found.present, self._open())
@@ -234,6 +232,16 @@ class Desk:
         """The open runs as they are now: they move, and it is quick."""
         runs = self._workspace.ledger.open_runs()
         return [runs_view.view(self._workspace, one) for one in runs]
+
+
+def _declared(workspace: Workspace, ref: str) -> Backfill | Promotion:
+    declared = workspace.specs.get(ref)
+    if declared is None or not isinstance(declared.spec, (Backfill, Promotion)):
+        raise RefError(
+            f"the project declares no {ref}",
+            expected="the ref of a Backfill or of a Promotion",
+        )
+    return declared.spec
 
 
 def facts(spec: Backfill | Promotion) -> dict[str, str]:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotYet
 from datetime import UTC, datetime
-from pathlib import Path
 from threading import Lock
 
 from bowerbird.core.plans import Plan
@@ -58,25 +55,14 @@ class Looks:
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
-        self._stamp: object = None
         self._last: Seen | None = None
-        self._reading, self._asking = Lock(), Lock()
+        self._asking = Lock()
         self._pool = ThreadPoolExecutor(1, "look")
         self._under_way: Future[Seen] | None = None
 
     def workspace(self) -> Workspace:
-        """The workspace with its specs as they are on disk: edited, they are read anew, as by a
-        command that is typed again."""
-        with self._reading:
-            stamp = _stamp(Path(self._workspace.loaded.project))
-            if self._stamp is None:
-                _ = self._workspace.specs
-                self._stamp = stamp
-            elif stamp != self._stamp:
-                again = self._workspace.reread()
-                _ = again.specs  # raises where they cannot be read: then they are tried once more
-                self._workspace, self._stamp = again, stamp
-            return self._workspace
+        """The workspace with its specs as they are on disk."""
+        return self._workspace.current.workspace()
 
     def around(self, ref: str) -> Seen:
         """One and what it needs, as it is now."""
@@ -118,21 +104,3 @@ def _moves(workspace: Workspace) -> object:
     return {
         run.id: sum(step.state.ended for step in run.steps) for run in workspace.ledger.open_runs()
     }
-
-
-def _stamp(project: Path) -> object:
-    """Which files a project's specs may come from, and when each was written."""
-    return sorted(
-        (str(path), at.st_mtime_ns, at.st_size)
-        for path in _sources(project)
-        for at in [path.stat()]
-    )
-
-
-def _sources(project: Path) -> Iterator[Path]:
-    for folder, inner, names in os.walk(project):
-        inner[:] = [one for one in inner if not one.startswith((".", "__"))]
-        if "pyvenv.cfg" in names:  # an environment in the project's folder
-            inner.clear()
-            continue
-        yield from (Path(folder, one) for one in names if one.endswith((".py", ".yaml", ".yml")))
