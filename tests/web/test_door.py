@@ -134,6 +134,13 @@ def test_a_port_that_is_taken_is_told_and_none_is_a_free_one() -> None:
             listening("127.0.0.1", port)
 
 
+@pytest.mark.parametrize("port", [-1, 65536, 99999])
+def test_a_number_that_is_no_port_is_told_with_those_that_are(port: int) -> None:
+    with pytest.raises(SettingsError, match=f"{port} is no port") as refused:
+        listening("127.0.0.1", port)
+    assert refused.value.expected == "0 to 65535"
+
+
 @pytest.mark.slow
 def test_a_server_ends_when_it_is_asked_to_before_it_began_or_while_it_serves() -> None:
     stop, held = Event(), listening("127.0.0.1", 0)

@@ -6,11 +6,13 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
+from typing import Any
 
 import pytest
 
-from bowerbird.core.errors import RefError, RunInProgressError
-from bowerbird.core.runs import RunState
+from bowerbird.core.errors import RefError, RunInProgressError, UserError
+from bowerbird.core.runs import RunRecord, RunState
 from bowerbird.workspace.background import Background
 from bowerbird.workspace.releases import open_log
 from bowerbird.workspace.workspace import Workspace
@@ -60,7 +62,7 @@ def test_of_many_who_press_at_once_one_begins_and_the_others_are_told(shop: Open
     until(lambda: state(workspace, run) == RunState.DONE)
     background.close()
     assert made(workspace) == ["one"]
-    assert background.start(workspace.plan()) is None
+    assert Background(workspace).start(workspace.plan()) is None
 
 
 def test_a_run_that_is_stopped_is_cancelled_and_commits_nothing(shop: Open) -> None:  # noqa: F811
@@ -93,6 +95,39 @@ def test_who_closes_leaves_runs_open_to_be_gone_on_with(shop: Open) -> None:  # 
     assert other.go_on(run) == run
     until(lambda: state(workspace, run) == RunState.DONE)
     other.close()
+
+
+def test_once_closed_no_run_begins(shop: Open) -> None:  # noqa: F811
+    workspace = shop(one="")
+    background = Background(workspace)
+    background.close()
+    with pytest.raises(UserError, match="begins no run"):
+        background.start(workspace.plan())
+    assert workspace.ledger.runs() == []
+
+
+def test_who_closes_waits_for_a_run_that_is_about_to_begin(shop: Open) -> None:  # noqa: F811
+    workspace = shop(one="hang")
+    background, apply = Background(workspace), workspace.apply
+    called, on = Event(), Event()
+
+    def late(*args: Any, **kwargs: Any) -> RunRecord | None:
+        called.set()
+        on.wait(20)
+        return apply(*args, **kwargs)
+
+    workspace.apply = late  # type: ignore[method-assign]
+    plan = workspace.plan()
+    with ThreadPoolExecutor(2) as pool:
+        run = pool.submit(background.start, plan, workspace)
+        called.wait(20)
+        closing = pool.submit(background.close)
+        until(lambda: background._closed)
+        assert not closing.done()
+        on.set()
+        closing.result()
+        assert state(workspace, run.result()) == RunState.RUNNING
+    assert not hanging(workspace)
 
 
 def test_a_run_that_nobody_is_at_can_be_stopped_and_one_that_is_not_there_not(

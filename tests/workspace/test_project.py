@@ -56,6 +56,15 @@ def test_threads_that_read_specs_anew_do_not_take_them_from_one_another(load: Lo
     assert [set(end) for end in ends if isinstance(end, dict)] == [set(found)] * 12
 
 
+def test_an_editors_own_files_declare_nothing(load: Load, tmp_path: Path) -> None:
+    found = load(a_py=HEAD + "one = Group('a/one', entity='x')\n")
+    (tmp_path / "specs" / ".#a.py").symlink_to("me@host.1:2")
+    (tmp_path / "specs" / ".#a.yaml").symlink_to("me@host.1:2")
+    (tmp_path / "specs" / ".kept").mkdir()
+    (tmp_path / "specs" / ".kept" / "b.py").write_text("import nothing_that_is_there")
+    assert load() == found
+
+
 def test_specs_are_found_in_python_and_yaml_and_in_folders(load: Load) -> None:
     found = load(
         a_py=HEAD + "one = Group('a/one', entity='x')\n",

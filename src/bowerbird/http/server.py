@@ -58,6 +58,10 @@ def _serve(
 
 def listening(host: str, port: int) -> socket.socket:
     """A socket that listens there; port 0 takes a free one. Raises `SettingsError`."""
+    if not 0 <= port <= 65535:
+        raise SettingsError(
+            f"{port} is no port", expected="0 to 65535", fix="--port 0, for a free one"
+        )
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=128)

@@ -12,6 +12,7 @@ from functools import partial
 from threading import Event as Flag
 from threading import Lock, Thread, current_thread
 
+from bowerbird.core.errors import UserError
 from bowerbird.core.plans import Plan
 from bowerbird.core.runs import RunRecord
 from bowerbird.workspace.workspace import Workspace
@@ -25,7 +26,9 @@ class Background:
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
         self._lock = Lock()
-        self._running: dict[str, tuple[Flag, Thread]] = {}
+        self._running: dict[str, Flag] = {}
+        self._threads: dict[Thread, Flag] = {}
+        self._closed = False
 
     def start(self, plan: Plan, by: Workspace | None = None) -> str | None:
         """Begin to carry a plan out: the run's id, or None if there is nothing to do.
@@ -50,31 +53,38 @@ class Background:
         if ours is None:
             return self._workspace.cancel(run_id)
         asked = self._workspace.ledger.ask_cancel(run_id)
-        ours[0].set()
+        ours.set()
         return asked
 
     def close(self) -> None:
-        """Leave every run as it is, open, to be gone on with; back when all have let go."""
+        """Leave every run as it is, open, to be gone on with; back when all have let go. None
+        begins any more."""
         with self._lock:
-            running = list(self._running.values())
-        for stop, _ in running:
+            self._closed = True
+            threads = dict(self._threads)
+        for stop in threads.values():
             stop.set()
-        for _, thread in running:
+        for thread in threads:
             thread.join()
 
     def _begun(self, carry: Callable[..., object]) -> str | None:
-        begun: Future[str | None] = Future()
-        Thread(target=self._carry, args=(carry, begun), name="run").start()
+        stop, begun = Flag(), Future[str | None]()
+        thread = Thread(target=self._carry, args=(carry, stop, begun), name="run")
+        with self._lock:
+            if self._closed:
+                raise UserError("this server is ending: it begins no run", fix="start it again")
+            thread.start()
+            self._threads[thread] = stop
         return begun.result()
 
-    def _carry(self, carry: Callable[..., object], begun: Future[str | None]) -> None:
-        stop, run = Flag(), ""
+    def _carry(self, carry: Callable[..., object], stop: Flag, begun: Future[str | None]) -> None:
+        run = ""
 
         def ours(run_id: str) -> None:
             nonlocal run
             run = run_id
             with self._lock:
-                self._running[run_id] = stop, current_thread()
+                self._running[run_id] = stop
             begun.set_result(run_id)
 
         try:
@@ -87,5 +97,6 @@ class Background:
         finally:
             with self._lock:
                 self._running.pop(run, None)
+                self._threads.pop(current_thread(), None)
         if not run:
             begun.set_result(None)

@@ -93,7 +93,7 @@ _SHARED = {"specs"}
 
 def _from_python(project: Path, root: Path) -> Iterable[Declared]:
     put_on_path(project)
-    for path in sorted(root.rglob("*.py")):
+    for path in _files(root, ".py"):
         _forget_compiled(path)
         relative = path.relative_to(project).with_suffix("")
         name = ".".join(relative.parts)
@@ -114,6 +114,16 @@ def _from_python(project: Path, root: Path) -> Iterable[Declared]:
             if isinstance(value, Spec):
                 where = f"{path.relative_to(project)}: {attribute}"
                 yield Declared(_checked(value, where), where)
+
+
+def _files(root: Path, *endings: str) -> list[Path]:
+    """Files of specs. What begins with a dot is an editor's own, or a tool's."""
+    found = [path for path in root.rglob("*") if path.suffix in endings]
+    return sorted(
+        path
+        for path in found
+        if not any(part.startswith(".") for part in path.relative_to(root).parts)
+    )
 
 
 def _forget_compiled(path: Path) -> None:
@@ -145,7 +155,7 @@ def _checked(spec: Spec, where: str) -> Spec:
 
 
 def _from_yaml(project: Path, root: Path, kinds: Kinds) -> Iterable[Declared]:
-    for path in sorted([*root.rglob("*.yaml"), *root.rglob("*.yml")]):
+    for path in _files(root, ".yaml", ".yml"):
         where = str(path.relative_to(project))
         try:
             text = path.read_text(encoding="utf-8")
