@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from bowerbird.http.door import cookie_of
 from bowerbird.lake import Lake, TableLog, read
 from tests.data.features.shop import put, rows
 from tests.portal.backfill_world import (
@@ -97,7 +98,7 @@ def test_who_does_not_show_the_token_sees_and_does_nothing(browser: Browser) -> 
 
 def test_what_another_page_sends_is_refused(browser: Browser, folder: Path) -> None:
     before = len(opened(folder).ledger.runs())
-    cookie = {"cookie": f"bowerbird_token={browser.token}"}
+    cookie = {"cookie": "=".join(cookie_of(browser.token))}
     confirmed = re.findall(r'value="(\w{32})"', browser.get("/features/backfill/shop/second/plan"))
     for origin in ({"origin": "http://127.0.0.1:1"}, {"sec-fetch-site": "cross-site"}, {}):
         sent = httpx.post(

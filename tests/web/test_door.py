@@ -17,11 +17,12 @@ from bowerbird.core.steps import Home
 from bowerbird.discovery.serving.app import create_app
 from bowerbird.discovery.serving.app import mount as feed
 from bowerbird.http.app import Mount, application
-from bowerbird.http.door import COOKIE, access_token, check, guarded
+from bowerbird.http.door import access_token, check, cookie_of, guarded
 from bowerbird.http.server import listening, run
 from tests.discovery.test_serving_app import OneHousehold
 
 TOKEN = "a-token"
+COOKIE, VALUE = cookie_of(TOKEN)
 
 
 def ask(path: str, method: str = "GET", **kwargs: object) -> httpx.Response:
@@ -55,8 +56,38 @@ def test_nobody_without_the_token_sees_a_page(path: str) -> None:
 def test_the_token_in_the_address_lets_in_and_stays_as_a_cookie() -> None:
     seen = ask(f"/feed/1?token={TOKEN}")
     assert seen.status_code == 200
-    assert seen.cookies[COOKIE] == TOKEN
-    assert ask("/feed/1", headers={"cookie": f"{COOKIE}={TOKEN}"}).status_code == 200
+    assert seen.cookies[COOKIE] == VALUE
+    assert ask("/feed/1", headers={"cookie": f"{COOKIE}={VALUE}"}).status_code == 200
+
+
+def test_the_cookie_is_not_the_token_and_is_given_to_nobody_without_it() -> None:
+    given = ask(f"/feed/1?token={TOKEN}").headers["set-cookie"]
+    assert TOKEN not in given
+    assert given.endswith("; HttpOnly; Path=/; SameSite=strict")
+    assert "set-cookie" not in ask("/feed/1?token=wrong").headers
+
+
+def test_two_workspaces_on_one_machine_do_not_sign_each_other_out() -> None:
+    jar = httpx.Cookies()  # a browser keeps cookies of a host, whatever the port
+    for token in (TOKEN, "another"):
+        app = guarded(create_app(OneHousehold(), lambda r, at=token: check(r, at)), token)
+        jar.update(asked(app, "GET", f"/feed/1?token={token}").cookies)
+    assert len(jar) == 2
+    shown = "; ".join(f"{name}={value}" for name, value in jar.items())
+    assert ask("/feed/1", headers={"cookie": shown}).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/openapi.json", "/nothing", "/v1/nothing", "/", "/healthz/more"])
+def test_nobody_without_the_token_learns_what_is_there(path: str) -> None:
+    refused = ask(path)
+    assert refused.status_code == 401
+    assert "default-src 'none'" in refused.headers["content-security-policy"]
+    assert ask(path, "POST").status_code == 401
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+def test_anybody_may_ask_for_health(path: str) -> None:
+    assert ask(path).status_code == 200
 
 
 def test_a_program_shows_the_token_as_a_bearer() -> None:
@@ -91,7 +122,7 @@ def test_an_empty_token_is_refused_and_lets_nobody_in(tmp_path: Path) -> None:
     assert asked(app, "GET", "/feed/1").status_code == 401
 
 
-KEPT = f"{COOKIE}={TOKEN}"
+KEPT = f"{COOKIE}={VALUE}"
 
 
 @pytest.mark.parametrize(
@@ -105,8 +136,12 @@ KEPT = f"{COOKIE}={TOKEN}"
         ({"cookie": KEPT, "sec_fetch_site": "same-origin"}, 200),
         ({"cookie": KEPT, "sec_fetch_site": "same-site", "origin": "http://feed"}, 403),
         ({"cookie": KEPT, "sec_fetch_site": "cross-site"}, 403),
+        ({"cookie": KEPT, "origin": "http://["}, 403),  # half an address
+        ({"cookie": f"{COOKIE}={TOKEN}", "origin": "http://feed"}, 401),
         ({"cookie": f"{COOKIE}=wrong", "origin": "http://feed"}, 401),
         ({"authorization": f"Bearer {TOKEN}"}, 200),
+        ({"authorization": "Basic YTpi", "cookie": KEPT, "origin": "http://feed"}, 200),
+        ({"authorization": TOKEN}, 401),
         ({"authorization": "Bearer wrong", "cookie": KEPT, "origin": "http://feed"}, 401),
     ],
 )

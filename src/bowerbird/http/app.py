@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
-from fastapi import APIRouter, Depends, FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import RedirectResponse, Response
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bowerbird.http.headers import Headers
 from bowerbird.http.pages import problem_page
-from bowerbird.http.problems import Problem, add_problems, answer
+from bowerbird.http.problems import Problem, Refused, add_problems, answer
 
 _logger = logging.getLogger("bowerbird.http")
 
 Authorise = Callable[[Request], None]
+
+HEALTH = {"/healthz", "/readyz"}
+"""What anybody may ask, as those who watch over servers do."""
 
 
 class Mount(msgspec.Struct, frozen=True):
@@ -38,19 +44,22 @@ class Mount(msgspec.Struct, frozen=True):
 def application(mounts: Sequence[Mount], authorise: Authorise | None) -> FastAPI:
     """The web application over what the rooms mount.
 
-    authorise: called with each request but those for health; it raises an `HTTPException` to
-      refuse. None lets everybody in, which is for tests and for a machine of one's own.
+    authorise: called with each request but those for health, whether anything is there or not; it
+      raises an `HTTPException` to refuse, and does not wait for anything. None lets everybody in,
+      which is for tests and for a machine of one's own.
     """
     # FastAPI's own documentation pages load scripts from elsewhere; /openapi.json stays.
     app = FastAPI(title="Bowerbird", docs_url=None, redoc_url=None)
-    door = [Depends(_door(authorise))]
     _add_health(app, mounts)
     for mount in mounts:
-        app.include_router(mount.router, dependencies=door)
+        app.include_router(mount.router)
     if mounts and all(mount.home != "/" for mount in mounts):
-        app.get("/", dependencies=door, include_in_schema=False)(lambda: _to(mounts[0].home))
+        app.get("/", include_in_schema=False)(lambda: _to(mounts[0].home))
     expected = {name: told for mount in mounts for name, told in mount.expected.items()}
-    add_problems(app, lambda request, one: problem_page(one, _home(mounts, request)), expected)
+    page = partial(_page, mounts)
+    refused = add_problems(app, page, expected)
+    if authorise is not None:
+        app.add_middleware(Door, authorise=authorise, refused=refused)
     app.add_middleware(Headers)
     return app
 
@@ -76,12 +85,27 @@ def _add_health(app: FastAPI, mounts: Sequence[Mount]) -> None:
         return as_json({"status": "ready", **facts})
 
 
-def _door(authorise: Authorise | None) -> Authorise:
-    def door(request: Request) -> None:
-        if authorise is not None:
-            authorise(request)
+class Door:
+    """Stands before all that the application has, but health. Plain ASGI, as `Headers`."""
 
-    return door
+    def __init__(self, app: ASGIApp, authorise: Authorise, refused: Refused) -> None:
+        self.app = app
+        self._authorise = authorise
+        self._refused = refused
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] not in HEALTH:
+            request = Request(scope)
+            try:
+                self._authorise(request)
+            except HTTPException as error:
+                await self._refused(request, error)(scope, receive, send)
+                return
+        await self.app(scope, receive, send)
+
+
+def _page(mounts: Sequence[Mount], request: Request, problem: Problem) -> str:
+    return problem_page(problem, _home(mounts, request))
 
 
 def _home(mounts: Sequence[Mount], request: Request) -> str:

@@ -5,21 +5,19 @@ from __future__ import annotations
 import hmac
 import os
 import secrets
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 from tempfile import mkstemp
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from bowerbird.core.errors import SettingsError
 from bowerbird.core.steps import Home
 
 if TYPE_CHECKING:
     from fastapi import FastAPI, Request
-    from starlette.responses import Response
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-COOKIE = "bowerbird_token"
 ONLY_LOOKS = {"GET", "HEAD", "OPTIONS"}
 
 
@@ -55,6 +53,15 @@ def _put_whole(path: Path, text: str) -> None:
         Path(draft).unlink()
 
 
+def cookie_of(token: str) -> tuple[str, str]:
+    """The name and the value of the cookie that stands for a token.
+
+    A browser keeps one cookie of a name for all ports of a machine, so each workspace has a name of
+    its own. The value shows that somebody had the token, and is not the token.
+    """
+    return f"bowerbird_{_derived(token, 'name')[:12]}", _derived(token, "value")
+
+
 def check(request: Request, token: str) -> None:
     """Let in who shows the token: as a bearer, in the query, or in a cookie.
 
@@ -65,26 +72,44 @@ def check(request: Request, token: str) -> None:
     from fastapi import HTTPException
 
     looks = request.method in ONLY_LOOKS
-    bearer = request.headers.get("authorization", "").removeprefix("Bearer ")
+    scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
+    bearer = bearer if scheme == "Bearer" else ""
     shown = bearer or (request.query_params.get("token", "") if looks else "")
-    if not _same(shown or request.cookies.get(COOKIE, ""), token):
+    name, value = cookie_of(token)
+    known = _same(shown, token) if shown else _same(request.cookies.get(name, ""), value)
+    if not (token and known):  # an empty token lets nobody in
         raise HTTPException(401, "show the token that the server's command printed: /?token=…")
     if not (looks or bearer or _from_here(request)):
         raise HTTPException(403, "this was not asked from a page of this server")
 
 
 def guarded(app: FastAPI, token: str) -> FastAPI:
-    """Who came with the token in the address keeps it in a cookie, so that links go on working."""
-
-    @app.middleware("http")
-    async def keep(request: Request, go_on: Callable[[Request], Awaitable[Response]]) -> Response:
-        response = await go_on(request)
-        looks = request.method in ONLY_LOOKS
-        if looks and _same(request.query_params.get("token", ""), token):
-            response.set_cookie(COOKIE, token, httponly=True, samesite="strict")
-        return response
-
+    """Who came with the token in the address keeps a cookie, so that links go on working."""
+    app.add_middleware(Kept, token=token)
     return app
+
+
+class Kept:
+    """Gives the cookie to who shows the token in the address. Plain ASGI, as `headers.Headers`."""
+
+    def __init__(self, app: ASGIApp, token: str) -> None:
+        self.app = app
+        self._token = token
+        self._cookie = "{}={}; HttpOnly; Path=/; SameSite=strict".format(*cookie_of(token)).encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def kept(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), (b"set-cookie", self._cookie)]
+            await send(message)
+
+        await self.app(scope, receive, kept if self._shown(scope) else send)
+
+    def _shown(self, scope: Scope) -> bool:
+        if scope["type"] != "http" or scope["method"] not in ONLY_LOOKS:
+            return False
+        asked = parse_qs(scope["query_string"].decode("latin-1"))
+        return bool(self._token) and _same(asked.get("token", [""])[-1], self._token)
 
 
 def _from_here(request: Request) -> bool:
@@ -92,9 +117,16 @@ def _from_here(request: Request) -> bool:
     site = request.headers.get("sec-fetch-site")
     if site is not None:
         return site == "same-origin"
-    return urlsplit(request.headers.get("origin", "")).netloc == request.headers.get("host", "-")
+    try:
+        origin = urlsplit(request.headers.get("origin", ""))
+    except ValueError:  # half an address, as "http://["
+        return False
+    return origin.netloc == request.headers.get("host", "-")
 
 
-def _same(shown: str, token: str) -> bool:
-    """Whether this is the token; none is like an empty one."""
-    return bool(token) and hmac.compare_digest(shown.encode(), token.encode())
+def _same(shown: str, wanted: str) -> bool:
+    return hmac.compare_digest(shown.encode(), wanted.encode())
+
+
+def _derived(token: str, what: str) -> str:
+    return hmac.new(token.encode(), f"cookie's {what}".encode(), "sha256").hexdigest()

@@ -34,6 +34,9 @@ _STATUS = (
 )
 
 
+Refused = Callable[[Request, HTTPException], Response]
+
+
 class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
     """An error in a response, with the parameter or place that it is about, and what to do."""
 
@@ -61,10 +64,11 @@ def answer(problem: Problem) -> Response:
 
 def add_problems(
     app: FastAPI, page: Callable[[Request, Problem], str], expected: Mapping[str, str]
-) -> None:
+) -> Refused:
     """Let everything that a request can raise end as a problem. page: for people.
 
-    expected: parameter -> what it must be, in words.
+    expected: parameter -> what it must be, in words. Returns the answer to an `HTTPException`, for
+    who stands before the routes.
     """
 
     def shown(request: Request, problem: Problem) -> Response:
@@ -99,6 +103,8 @@ def add_problems(
         response = shown(request, Problem("Server error", 500, detail))
         response.headers.update(SECURITY)
         return response
+
+    return http
 
 
 def short(given: object) -> str:
