@@ -19,7 +19,8 @@ import pytest
 import typer
 
 from bowerbird.cli import screen
-from bowerbird.cli.commands_demo import Demo, Said
+from bowerbird.cli.commands import Said
+from bowerbird.cli.commands_demo import Demo
 from bowerbird.cli.main import app
 from bowerbird.workspace.new import make_project
 from tests.cli.conftest import LETTERS, TABLE, Ahead, Project, environment

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -237,4 +238,4 @@ def test_a_torch_worker_that_is_killed_ends_the_loader_with_an_error(tmp_path: P
     small_shop(str(tmp_path), nulls=False)
     command = [sys.executable, "-m", "tests.data.killed_loader", str(tmp_path)]
     ran = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
-    assert "ended: DataLoader worker" in ran.stdout, ran.stderr
+    assert re.match(r"ended: DataLoader worker|ended: .*[Cc]onnection", ran.stdout), ran.stderr

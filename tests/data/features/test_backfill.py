@@ -149,7 +149,8 @@ def cut_off(shop: Workspace) -> RunRecord:
     first = run.plan.steps[0]
     lease = shop.ledger.begin(run.id, first.id, "test", 30.0, lambda _: False)
     assert lease is not None
-    shop._executor(None)._attempt(shop.ledger.run(run.id), first, lease, Event())
+    with shop._using() as engine:
+        shop._executor(engine, None)._attempt(shop.ledger.run(run.id), first, lease, Event())
     return run
 
 

@@ -96,7 +96,9 @@ class Promoting(RuleBasedStateMachine):
         for step in [one for one in plan.steps if not one.needs()][:steps]:
             lease = self.shop.ledger.begin(run.id, step.id, "gone:1:1", 0.0, lambda _: True)
             assert lease is not None
-            self.shop._executor(None)._attempt(self.shop.ledger.run(run.id), step, lease, Event())
+            with self.shop._using() as engine:
+                executor = self.shop._executor(engine, None)
+                executor._attempt(self.shop.ledger.run(run.id), step, lease, Event())
         self.settled = False
 
     @precondition(lambda self: self.settled and self._versions() > 1)
