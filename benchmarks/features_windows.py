@@ -108,7 +108,9 @@ def tiling(lake: Lake, one: FeatureGroup, wanted: tuple[Span, ...]) -> kept.Tili
 def valued(lake: Lake, one: FeatureGroup, moment: int, *, rolls: bool = False) -> Written:
     place = TableLog(lake, one.ref).files(Token(f"v/{moment}"), "a1")
     types = {field.name: field.type for field in source_schema(lake, one)}
-    moments = kept.moments_of(one, types, kept.lying(lake, one, None), [moment], first_rolls=rolls)
+    moments = kept.moments_of(
+        one, types, kept.tile_rows(lake, one, None), [moment], first_rolls=rolls
+    )
     layout, before = kept.values_layout(lake, one), None
     if rolls:
         version = TableLog(lake, one.ref).load().head

@@ -39,7 +39,7 @@ def list_(json: Json = False) -> None:
         from bowerbird.data.features import views
         from bowerbird.workspace import views as run_views
 
-        specs = {ref: declared.spec for ref, declared in workspace.specs.items()}
+        specs = workspace.by_ref()
         found = workspace.look()
         runs = [run_views.view(workspace, run) for run in workspace.ledger.open_runs()]
         made = workspace.plan(found=found)
@@ -71,7 +71,7 @@ def _group(workspace: Workspace, group: FeatureGroup) -> GroupView:
     from bowerbird.lake import Lake
     from bowerbird.lake.schema import declared_type
 
-    specs = {name: declared.spec for name, declared in workspace.specs.items()}
+    specs = workspace.by_ref()
     schema = sources.source_schema(Lake(workspace.home), group)
     types = {f.name: declared_type(f.type) for f in output_schema(group, schema)}
     query = group.sql
@@ -104,7 +104,7 @@ def declared_spec(workspace: Workspace, ref: str, kind: type[S]) -> S:
     from bowerbird.core.errors import RefError
     from bowerbird.core.specs import of_kind
 
-    specs = {name: declared.spec for name, declared in workspace.specs.items()}
+    specs = workspace.by_ref()
     if ref not in specs:
         near = get_close_matches(ref, specs, n=1)
         expected = f"{near[0]}?" if near else f"one of: {', '.join(specs) or '(none)'}"

@@ -258,11 +258,13 @@ class _Batch(NamedTuple):
             cell=WHOLE if len(self.wants) > 1 else step.cell,
             cells={want.cell: want.data for want in self.wants},
             reason="; ".join(told),
-            cost=_together([want.cost for want in self.wants]),
+            cost=total_cost([want.cost for want in self.wants]),
         )
 
 
-def _together(costs: Sequence[Cost]) -> Cost:
+def total_cost(costs: Sequence[Cost]) -> Cost:
+    """What several things cost together, as far as it is known."""
+
     def total(values: Iterable[Any]) -> Any:
         known = [value for value in values if value is not None]
         return sum(known) if known else None

@@ -16,14 +16,12 @@ takes longer the more of them there are. Nothing changes metadata in place, so n
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Callable
 from copy import copy
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
-from bowerbird.lake.recent import ENTRIES
+from bowerbird.lake.recent import ENTRIES, Recent
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -110,8 +108,7 @@ def share_metadata() -> None:
 def _once(lay_out: Callable[..., Any]) -> Callable[..., Any]:
     """The function, asked once for arguments that are the very same objects, or equal mappings of
     numbers to such. What it makes holds no state of a file that is read."""
-    known: OrderedDict[tuple[object, ...], tuple[Any, Any]] = OrderedDict()
-    guard = threading.Lock()
+    known = Recent(_SCHEMAS, lambda _: 1)
 
     def laid_out(*args: Any, **named: Any) -> Any:
         given = (*args, *named.values())
@@ -120,16 +117,12 @@ def _once(lay_out: Callable[..., Any]) -> Callable[..., Any]:
             *named,
             *(tuple(x.items()) if isinstance(x, dict) else id(x) for x in given),
         )
-        with guard:
-            if key in known:
-                known.move_to_end(key)
-                return known[key][1]
-        made = lay_out(*args, **named)
-        with guard:
-            known[key] = given, made  # what was given lives as long as its id is known
-            if len(known) > _SCHEMAS:
-                known.popitem(last=False)
-        return made
+        found = known.get(key)
+        if found is None:
+            # What was given lives as long as its id is known.
+            found = given, lay_out(*args, **named)
+            known.put(key, found)
+        return found[1]
 
     return laid_out
 

@@ -74,16 +74,19 @@ def _with_nulls(path: str, values: Record) -> str:
     return "/".join(parts)
 
 
+_Texts = tuple[str, ...]
+
+
 class Cells:
     """Cells that partitions are looked up in: of a thousand each, not every pair is compared."""
 
     def __init__(self, cells: Iterable[str]) -> None:
-        self._known: dict[tuple[str, ...], set[tuple[str, ...]]] = {}
-        self._partly: dict[tuple[tuple[str, ...], tuple[str, ...]], dict[tuple[str, ...], Any]] = {}
+        self._known: dict[_Texts, list[_Texts]] = {}
+        self._index: dict[tuple[_Texts, _Texts], dict[_Texts, _Texts]] = {}
         for cell in cells:
             wanted = fields_of(cell)
             if wanted is not None:
-                self._known.setdefault(tuple(wanted), set()).add(tuple(wanted.values()))
+                self._known.setdefault(tuple(wanted), []).append(tuple(wanted.values()))
 
     def __contains__(self, part: str) -> bool:
         """Whether a partition lies in one of the cells.
@@ -92,26 +95,27 @@ class Cells:
         partitioning.
         """
         has = {} if part == WHOLE else fields_of(part) or {}
-        for fields, values in self._known.items():
-            if has.keys() >= set(fields) and tuple(has[field] for field in fields) in values:
-                return True
+        partly: UserError | None = None
         for fields in self._known:
             shared = tuple(field for field in fields if field in has)
-            if len(shared) < len(fields):
-                found = self._by(fields, shared).get(tuple(has[field] for field in shared))
-                if found is not None:
-                    lacking = min(set(fields) - set(shared))
-                    raise _partly(part, dict(zip(fields, found, strict=True)), lacking)
+            one = self._by(fields, shared).get(tuple(has[field] for field in shared))
+            if one is not None and shared == fields:
+                return True
+            if one is not None and partly is None:
+                lacking = min(set(fields) - set(shared))
+                partly = _partly(part, dict(zip(fields, one, strict=True)), lacking)
+        if partly is not None:
+            raise partly
         return False
 
-    def _by(self, fields: tuple[str, ...], shared: tuple[str, ...]) -> dict[tuple[str, ...], Any]:
+    def _by(self, fields: _Texts, shared: _Texts) -> dict[_Texts, _Texts]:
         """The values of cells by those of some of their fields, one of each."""
-        if (fields, shared) not in self._partly:
+        if (fields, shared) not in self._index:
             places = [fields.index(field) for field in shared]
-            self._partly[fields, shared] = {
+            self._index[fields, shared] = {
                 tuple(one[place] for place in places): one for one in self._known[fields]
             }
-        return self._partly[fields, shared]
+        return self._index[fields, shared]
 
 
 def _partly(part: str, wanted: Mapping[str, str], lacking: str) -> UserError:

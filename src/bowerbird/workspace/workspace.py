@@ -105,6 +105,10 @@ class Workspace:
         self.stamp = stamp(Path(self.loaded.project), self.home.warehouse)
         return load_specs(Path(self.loaded.project), self.settings.specs, kinds)
 
+    def by_ref(self) -> dict[str, Spec]:
+        """The specs alone, without where each is declared."""
+        return {ref: declared.spec for ref, declared in self.specs.items()}
+
     @property
     def principal(self) -> str:
         return self.settings.principal or f"user:{getuser()}"
@@ -169,7 +173,7 @@ class Workspace:
         wants_of: Callable[[Spec, Mapping[str, Spec]], Iterable[Want]],
         of: Collection[str] | None,
     ) -> list[Want]:
-        specs = {ref: declared.spec for ref, declared in self.specs.items()}
+        specs = self.by_ref()
         wants: list[Want] = []
         for ref, declared in self.specs.items():
             if of is not None and ref not in of:

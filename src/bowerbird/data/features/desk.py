@@ -16,7 +16,7 @@ from datetime import datetime
 import msgspec
 
 from bowerbird.core.errors import PlanAgainError, RefError
-from bowerbird.core.plans import Allowed, Cost, Note, Plan
+from bowerbird.core.plans import Allowed, Cost, Note, Plan, total_cost
 from bowerbird.core.runs import StepState
 from bowerbird.core.specs import Spec
 from bowerbird.data.features import history
@@ -173,7 +173,8 @@ class Desk:
         at_work = [running(run, one) for run in self._open() for one in targets if makes(run, one)]
         cells = sum(len(step.cells) for step in plan.steps)
         first = at_work[0] if at_work else None
-        return Shown(ref, plan, fingerprint(plan), cells, _total(plan), first, release)
+        cost = total_cost([step.cost for step in plan.steps if step.cells])
+        return Shown(ref, plan, fingerprint(plan), cells, cost, first, release)
 
     def carry(self, ref: str, confirmed: str, *, release: bool = False) -> str | None:
         """Begin what was shown: the run's id, or None if there is nothing to do any more.
@@ -220,7 +221,7 @@ class Desk:
         return self._workspace.plan_rollback(target, version, cells), moves
 
     def _specs(self) -> dict[str, Spec]:
-        return {ref: one.spec for ref, one in self._looks.workspace().specs.items()}
+        return self._looks.workspace().by_ref()
 
     def _declared(self, ref: str) -> Backfill | Promotion:
         return _declared(self._looks.workspace(), ref)
@@ -268,18 +269,6 @@ def _promotions(specs: Mapping[str, Spec], ref: str) -> list[Promotion]:
     """The promotions that take a backfill."""
     found = [one for one in specs.values() if isinstance(one, Promotion)]
     return [one for one in found if ref in one.staged]
-
-
-def _total(plan: Plan) -> Cost:
-    costs = [step.cost for step in plan.steps if step.cells]
-    rows = [one.rows for one in costs if one.rows is not None]
-    sizes = [one.bytes for one in costs if one.bytes is not None]
-    seconds = [one.seconds for one in costs if one.seconds is not None]
-    return Cost(
-        rows=sum(rows) if rows else None,
-        bytes=sum(sizes) if sizes else None,
-        seconds=sum(seconds) if seconds else None,
-    )
 
 
 def _same(now: str, confirmed: str) -> None:

@@ -32,7 +32,6 @@ from bowerbird.lake import Day, Hour, Lake, Table, hour, parts
 from bowerbird.lake.specs import Bucket
 
 if TYPE_CHECKING:
-    from bowerbird.data.features.timeline import Ints
     from bowerbird.lake.specs import Transform
 
 START = hour("start")
@@ -88,9 +87,8 @@ def cells(
     lookup = {spec.lookup: present[spec.lookup].data} if spec.lookup else {}
     tile = msgspec.structs.replace(tile, data=lookup)
     lying = parts.Lying(present[spec.source], by, spec.at, lie)
-    rows = [(*span, sizes[cell].rows) for cell, span in lie.items() if cell in sizes]
-    counts = np.array(rows, dtype=np.int64).reshape(-1, 3)
-    made = [_tile(tile, spec, span, counts, lying) for span in _spans(spec, first, last)]
+    events = Events(lie, sizes)
+    made = [_tile(tile, spec, span, events, lying) for span in _spans(spec, first, last)]
     there = {one.cell for one in made if one.cost.rows or one.cell in tiled}
     value = want(spec, "features.keep", reads=(tiles_ref(spec),), calls=())
     value = msgspec.structs.replace(value, together=TOGETHER)
@@ -107,6 +105,11 @@ def bucket_of(spec: FeatureGroup, by: Mapping[str, Transform]) -> Bucket | None:
     return next(found, None)
 
 
+def second_key(group: FeatureGroup) -> str:
+    """The field that splits the tiles of a kept group besides its key; empty: none does."""
+    return tiles.by_of(group.columns) or ""
+
+
 def _tile_want(spec: FeatureGroup, reads: tuple[str, ...], by: Mapping[str, Transform]) -> Want:
     whole = want(spec, "features.tile", reads=reads)
     keeps = tiles.accumulators(spec.columns)
@@ -114,7 +117,7 @@ def _tile_want(spec: FeatureGroup, reads: tuple[str, ...], by: Mapping[str, Tran
     lookup = {"lookup": spec.lookup, "lookup_by": spec.lookup_by} if spec.lookup else {}
     split = bucket_of(spec, by)
     bucketed = {"bucket": tree_of(split)} if split else {}
-    field = tiles.by_of(spec.columns)
+    field = second_key(spec)
     parted = {"by": field} if field else {}
     return msgspec.structs.replace(
         whole,
@@ -140,16 +143,26 @@ def _ceil(at: int) -> int:
     return -(-at // DAY) * DAY
 
 
-def _tile(whole: Want, spec: FeatureGroup, span: Span, lie: Ints, lying: parts.Lying) -> Want:
-    """lie (n, 3): from when to when the events of a cell lie, and how many they are."""
-    start, end, rows = lie.T
-    inside_it = rows[(start < span.end) & (end > span.start)]
+class Events:
+    """How many events a source has in a stretch of time, of which many are asked for."""
+
+    def __init__(self, lie: Mapping[str, tuple[int, int]], sizes: Mapping[str, parts.Size]) -> None:
+        """lie: cell -> the time of its events. sizes: cell -> what lies in it."""
+        rows = [(*span, sizes[cell].rows) for cell, span in lie.items() if cell in sizes]
+        self._start, self._end, self._rows = np.array(rows, dtype=np.int64).reshape(-1, 3).T
+
+    def within(self, span: Span) -> int:
+        """Those of all cells that reach into it."""
+        return int(self._rows[(self._start < span.end) & (self._end > span.start)].sum())
+
+
+def _tile(whole: Want, spec: FeatureGroup, span: Span, events: Events, lying: parts.Lying) -> Want:
     seen = lying.data({}, (span.start, span.end)) or parts.NOTHING
     return msgspec.structs.replace(
         whole,
         cell=tile_cell(span),
         data={spec.source: seen, **whole.data},
-        cost=Cost(rows=int(inside_it.sum())),
+        cost=Cost(rows=events.within(span)),
     )
 
 

@@ -24,11 +24,13 @@ from bowerbird.data.features.columns import DAY, duration, longest_window
 from bowerbird.data.features.compute import output_schema
 from bowerbird.data.features.keeping import (
     START,
+    Events,
     bucket_of,
     daily,
     data_of_moment,
     first_of,
     moment_cell,
+    second_key,
     span_of,
     tile_cell,
     tiles_ref,
@@ -74,13 +76,11 @@ def _tile_tasks(work: Work) -> Iterable[Task]:
     layout, wanted = tile_layout(lake, group), sorted(map(span_of, _cells(work)))
     by = parts.split_of(lake, group.source)
     sizes = parts.sizes(lake, group.source, inputs[group.source])
-    lie = [(span, one.rows) for c, one in sizes.items() if (span := parts.span(c, by, group.at))]
+    lie = {cell: span for cell in sizes if (span := parts.span(cell, by, group.at))}
+    events = Events(lie, sizes)
     for some in _chunks(wanted, 16):
-        most = max(
-            sum(rows for (start, end), rows in lie if start < one.end and end > one.start)
-            for one in some
-        )
-        apart = _buckets(group, by, sizes) if most > MANY else ()
+        many = max(map(events.within, some)) > MANY
+        apart = _buckets(group, by, sizes) if many else ()
         job = Tiling(group, inputs, some, layout, work.files, apart)
         call = "bowerbird.data.features.kept:tile"
         yield Task(f"{work.step.target} {tile_cell(some[0])}", call, (work.home, job))
@@ -110,7 +110,7 @@ def tile_layout(lake: Lake, group: FeatureGroup) -> Table:
     """How a group's tiles lie: by grain, time and bucket, the keys in order."""
     empty = source_schema(lake, group).empty_table()
     keeps = tiles.accumulators(group.columns)
-    hour, by = Span(Grain.HOUR, 0, 1), tiles.by_of(group.columns) or ""
+    hour, by = Span(Grain.HOUR, 0, 1), second_key(group)
     made = tiles.tile(keeps, empty, group.key, group.at, hour, group.known_at, by)
     schema = {field.name: declared_type(field.type) for field in made.schema}
     return Table(
@@ -133,7 +133,7 @@ def tile(home: Home, job: Tiling, ref: str = "") -> Written:
     import pyarrow as pa
 
     group, keeps = job.group, tiles.accumulators(job.group.columns)
-    by = tiles.by_of(group.columns) or ""
+    by = second_key(group)
     made = []
     for some in _read_together(job.spans):
         for rows in _events(Lake(home), job, some):
@@ -210,12 +210,11 @@ class Keeping(msgspec.Struct, frozen=True):
 def _keep_tasks(work: Work) -> Iterable[Task]:
     group: FeatureGroup = decoded(work.step.spec, FeatureGroup)
     lake, ref = Lake(work.home), tiles_ref(group)
-    field = Day("at") if daily(group) else Hour("at")
+    layout, version = values_layout(lake, group), work.inputs[ref].version
+    field, there = layout.partition[0], tile_rows(lake, group, version)
     spans = [parts.span(cell, {field.field: field}, "at") for cell in _cells(work)]
     wanted = sorted(_at(group, span) for span in spans if span)
-    version = work.inputs[ref].version
     types = {one.name: one.type for one in source_schema(lake, group)}
-    layout, there = values_layout(lake, group), lying(lake, group, version)
     for start in range(0, len(wanted), 8):
         some = wanted[start : start + 8]
         before = _before(work, lake, group, some[0]) if tiles.rolls(group.columns, types) else None
@@ -246,7 +245,7 @@ def _within(lake: Lake, ref: str, cells: Iterable[str], only: Sequence[int]) -> 
     return [f"{cell}/{field}={number}" for cell in cells for number in only]
 
 
-def lying(lake: Lake, group: FeatureGroup, version: str | None) -> dict[str, int]:
+def tile_rows(lake: Lake, group: FeatureGroup, version: str | None) -> dict[str, int]:
     """The tiles that are there, and the rows of each."""
     found: dict[str, int] = {}
     for part, size in parts.sizes(lake, tiles_ref(group), version).items():
@@ -372,9 +371,8 @@ def keep(home: Home, job: Keeping) -> Written:
 def _held(lake: Lake, job: Keeping) -> tuple[dict[str, list[pa.Table]], pa.Table]:
     """The tiles that are read: cell -> its buckets' rows; and a table of them without a row."""
     ref = tiles_ref(job.group)
-    columns = job.group.columns
-    by = [one for one in [tiles.by_of(columns)] if one]
-    needed = [*job.group.key, *by, END, *tiles.accumulators(columns)]
+    key = [name for name in (*job.group.key, second_key(job.group)) if name]
+    needed = [*key, END, *tiles.accumulators(job.group.columns)]
     cells = _within(lake, ref, {cell for one in job.moments for cell in one.cells}, job.only)
     found = read_by_cell(lake, ref, job.version, needed, cells)
     held: dict[str, list[pa.Table]] = {}

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from threading import Lock
 
 from bowerbird.core.plans import Plan
-from bowerbird.core.specs import Spec, needed
+from bowerbird.core.specs import needed
 from bowerbird.data.features.specs import Backfill, Promotion
 from bowerbird.data.features.views import PartitionView, apart, partitions, target_of
 from bowerbird.workspace.workspace import Look, Workspace
@@ -34,7 +34,7 @@ class Seen:
         self.at = datetime.now(UTC)
         begun = time.monotonic()
         self.workspace = workspace
-        self.specs: dict[str, Spec] = {name: one.spec for name, one in workspace.specs.items()}
+        self.specs = workspace.by_ref()
         self.runs = _moves(workspace)
         of = None if ref is None else needed(self.specs, ref)
         self.found: Look = workspace.look(of)

@@ -11,7 +11,7 @@ import msgspec
 
 from bowerbird.core.errors import RefError
 from bowerbird.core.meaning import digest
-from bowerbird.core.plans import Allowed, Input, OutputOf, Plan, Step, Want
+from bowerbird.core.plans import Allowed, Input, OutputOf, Plan, Step, Want, total_cost
 from bowerbird.core.runs import RunRecord, StepState
 from bowerbird.core.specs import Spec, needed
 from bowerbird.core.targets import CellState, Read
@@ -163,8 +163,7 @@ def _line(
     held = sum(state.held is not None for state in stay)
     # What somebody outside the house wrote there stays, and is not what is wanted.
     current = sum(state.held is None and state.meaning is not None for state in stay)
-    costs = [step.cost for step in steps]
-    seconds = [cost.seconds for cost in costs if cost.seconds is not None]
+    cost = total_cost([step.cost for step in steps])
     return CellsView(
         ref=str(spec.ref),
         owner=spec.owner,
@@ -174,8 +173,8 @@ def _line(
         current=current,
         todo=len(todo),
         held=held,
-        rows=sum(cost.rows or 0 for cost in costs),
-        seconds=sum(seconds) if seconds else None,
+        rows=cost.rows or 0,
+        seconds=cost.seconds,
         reasons=tuple(Counter(step.reason for step in steps)),
         running=next((running(run, target) for run in runs if makes(run, target)), None),
         waits=waits.get(target, ""),
@@ -290,8 +289,7 @@ def plan_of(
 
     Raises `RefError` for a spec that is neither.
     """
-    specs = {ref: declared.spec for ref, declared in workspace.specs.items()}
-    found = workspace.look(needed(specs, str(spec.ref)))
+    found = workspace.look(needed(workspace.by_ref(), str(spec.ref)))
     return only(workspace.plan(allowed, found), spec)
 
 

@@ -45,19 +45,29 @@ def ranges_of(array: pa.Array, start: Ints, end: Ints, long: int = LONG) -> pa.A
     return array.take(pa.array(ranges(start, end)[0]))
 
 
+def lists_of(
+    values: pa.Array, start: Ints, end: Ints, kind: pa.DataType | None = None, long: int = LONG
+) -> pa.Array:
+    """Ranges of an array as lists. kind: theirs; None: with 64-bit offsets, since a batch of long
+    sequences may hold more than 2^31 values."""
+    import pyarrow as pa
+
+    kind = pa.large_list(values.type) if kind is None else kind
+    large = pa.types.is_large_list(kind)
+    made, width = (pa.LargeListArray, pa.int64()) if large else (pa.ListArray, pa.int32())
+    offsets = pa.array(np.concatenate([[0], np.cumsum(end - start)]), width)
+    return made.from_arrays(offsets, ranges_of(values, start, end, long), type=kind)
+
+
 def taken(array: pa.Array, places: Ints, long: int = LONG) -> pa.Array:
     """`take` of an array, which of long lists copies each as it lies (`take` copies by value)."""
     import pyarrow as pa
 
-    large = pa.types.is_large_list(array.type)
-    if array.null_count or not (large or pa.types.is_list(array.type)):
+    lists = pa.types.is_large_list(array.type) or pa.types.is_list(array.type)
+    if array.null_count or not lists:
         return array.take(pa.array(places))
     bounds = np.asarray(array.offsets.to_numpy(), dtype=np.int64)
-    start, end = bounds[places], bounds[places + 1]
-    offsets = np.concatenate([[0], np.cumsum(end - start)])
-    values = ranges_of(array.values, start, end, long)
-    kind, width = (pa.LargeListArray, pa.int64()) if large else (pa.ListArray, pa.int32())
-    return kind.from_arrays(pa.array(offsets, width), values, type=array.type)
+    return lists_of(array.values, bounds[places], bounds[places + 1], array.type, long)
 
 
 def numbers(column: Any) -> Floats:

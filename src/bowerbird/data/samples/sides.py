@@ -17,7 +17,7 @@ from bowerbird.core.errors import UserError
 from bowerbird.data.features.compute import prepared
 from bowerbird.data.features.events import microseconds
 from bowerbird.data.features.leakage import Audit, audit, refuse
-from bowerbird.data.samples.arrays import NULL, joint_codes, ranges_of
+from bowerbird.data.samples.arrays import NULL, joint_codes, lists_of
 from bowerbird.data.samples.leakage import refuse_leaks
 from bowerbird.data.samples.sequences import actions
 from bowerbird.data.samples.specs import batch_name
@@ -88,15 +88,9 @@ class Earlier:
         return int(self.rows.nbytes) + self.start.nbytes + self.end.nbytes
 
     def gather(self, askers: Ints) -> dict[str, pa.Array]:
-        """Lists with 64-bit offsets: a batch of long sequences may hold more than 2^31 values."""
-        import pyarrow as pa
-
         start, end = self.start[askers], self.end[askers]
-        offsets = pa.array(np.concatenate([[0], np.cumsum(end - start)]))
         return {
-            name: pa.LargeListArray.from_arrays(
-                offsets, ranges_of(one_piece(self.rows.column(name)), start, end)
-            )
+            name: lists_of(one_piece(self.rows.column(name)), start, end)
             for name in self.rows.column_names
         }
 
