@@ -21,6 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 
@@ -62,7 +63,7 @@ SET = TrainingSet(
 )
 
 
-def prepare(folder: str, size: float) -> None:
+def prepare(folder: str, size: float, buckets: int = 16) -> None:
     """The tables, and the joined rows as Parquet for who wants them so."""
     import pyarrow.parquet as pq
 
@@ -82,14 +83,15 @@ def prepare(folder: str, size: float) -> None:
         "item": random.integers(0, 5000, rows).astype(np.int32),
         "click": (random.random(rows) < 0.2).astype(np.int32),
     }
-    commit(lake, ROWS, pa.table(made | numbers))
+    split = (bucket("user", buckets),)
+    commit(lake, msgspec.structs.replace(ROWS, partition=split), pa.table(made | numbers))
     log = {
         "user": random.integers(0, users, actions),
         "at": times(actions, 0),
         "item": random.integers(0, 5000, actions).astype(np.int32),
         "amount": random.random(actions, dtype=np.float32),
     }
-    commit(lake, LOG, pa.table(log))
+    commit(lake, msgspec.structs.replace(LOG, partition=split), pa.table(log))
     keep(home(folder), plan(folder))
     wide = pa.Table.from_batches(list(batches(home(folder), plan(folder))))
     wide = wide.select([*NUMBERS, *SEQUENCES, "y"])
@@ -159,11 +161,11 @@ class Files:
 def _loader(folder: str, *, single: bool, workers: int) -> Iterator[Tensors]:
     from torch.utils.data import DataLoader
 
-    dataset = _dataset(wide_files(folder), single=single)
+    found = dataset(wide_files(folder), single=single)
     if not single:
-        yield from DataLoader(dataset, batch_size=None, num_workers=workers)
+        yield from DataLoader(found, batch_size=None, num_workers=workers)
         return
-    yield from DataLoader(dataset, batch_size=BATCH, num_workers=workers, collate_fn=collated)
+    yield from DataLoader(found, batch_size=BATCH, num_workers=workers, collate_fn=collated)
 
 
 def collated(rows: list[Tensors]) -> Tensors:
@@ -178,7 +180,7 @@ def collated(rows: list[Tensors]) -> Tensors:
     return found | {"y": torch.stack([row["y"] for row in rows])}
 
 
-def _dataset(files: list[str], *, single: bool) -> Any:
+def dataset(files: list[str], *, single: bool) -> Any:
     from torch.utils.data import IterableDataset, get_worker_info
 
     class Rows(IterableDataset):  # type: ignore[type-arg]

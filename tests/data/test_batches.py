@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from bowerbird.core.errors import SpecError, UserError
 from bowerbird.core.steps import Home
 from bowerbird.data.samples.batches import batches
+from bowerbird.data.samples.bucket import Reader, open_bucket
 from bowerbird.data.samples.checks import check
 from bowerbird.data.samples.labels import Judged, Reward
 from bowerbird.data.samples.leakage import LeakageError
@@ -27,7 +28,7 @@ from bowerbird.data.samples.specs import Beside, SequenceOf, TrainingSet
 from bowerbird.data.samples.splits import Windows
 from bowerbird.data.samples.transforms import Custom, FillNull, Standardize
 from bowerbird.data.samples.views import explain
-from bowerbird.lake import Lake, Table, bucket, day
+from bowerbird.lake import Lake, Table, bucket, day, read
 from bowerbird.lake.schema import declared_type
 from tests.data.world import (
     ACTIONS,
@@ -483,6 +484,30 @@ def test_check_counts_what_is_trained_on_and_what_is_dropped(home: Home) -> None
     assert found.read == 120
     assert found.rows + found.dropped["sampling[0] Downsample"] == 120
     assert "past__item_id" in found.columns
+
+
+def test_a_set_of_one_bucket_is_read_once_checks_and_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = small_shop(str(tmp_path))
+    lake, rows = Lake(home), msgspec.structs.replace(IMPRESSIONS, name="shop/flat", partition=())
+    commit(lake, rows, read(lake, str(IMPRESSIONS.ref)))
+    plan = plan_of(home, the_set(rows="table:shop/flat"))
+    assert len(plan.buckets) == 1
+    opened: list[str] = []
+    read_bucket = Reader.read
+
+    def counted(self: Reader, table: Any, bucket: Any) -> pa.Table:
+        opened.append(table.name)
+        return read_bucket(self, table, bucket)
+
+    monkeypatch.setattr(Reader, "read", counted)
+    open_bucket(Reader(lake), plan, plan.buckets[0])
+    once = opened.copy()
+    opened.clear()
+    found = rows_of(batches(home, plan, batch_size=17))
+    assert opened == once
+    assert sorted_rows(found) == sorted_rows(plain_rows(lake, plan))
 
 
 def test_explain_says_what_will_be_read_before_anything_is(home: Home) -> None:

@@ -157,6 +157,21 @@ def test_torch_has_the_same_batches_with_any_number_of_workers(home: Home, worke
     assert all(equal(one, two) for one, two in zip(found, here, strict=True))
 
 
+def test_torch_has_the_same_batches_made_by_an_engine(home: Home, processes: Engine) -> None:
+    from torch.utils.data import DataLoader
+
+    from bowerbird.data.samples.torch_batches import tensors, to_torch
+
+    plan = plan_of(home)
+    here = [tensors(batch, "") for batch in batches(home, plan, batch_size=16)]
+    made = to_torch(home, plan, batch_size=16, engine=processes)
+    found = list(DataLoader(made, batch_size=None))
+    assert len(found) == len(here)
+    assert all(equal(one, two) for one, two in zip(found, here, strict=True))
+    with pytest.raises(Exception, match=r"workers that would too"):
+        next(iter(DataLoader(made, batch_size=None, num_workers=1)))
+
+
 def test_tensors_hold_lists_times_and_codes(home: Home) -> None:
     import torch
 

@@ -44,3 +44,6 @@ class Recent:
 
 ENTRIES = Recent(32 * 1024, lambda entries: 1 + len(entries))
 """Entries of manifests: some 3 KB each."""
+
+PATHS = Recent(64 * 1024, lambda _: 1)
+"""Paths of partitions: some 200 bytes each."""

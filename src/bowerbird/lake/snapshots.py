@@ -13,6 +13,7 @@ import msgspec
 
 from bowerbird.core.errors import CorruptError, UserError
 from bowerbird.core.targets import WHOLE, fields_of, overlap
+from bowerbird.lake.recent import PATHS
 
 if TYPE_CHECKING:
     from pyiceberg.manifest import DataFile, ManifestEntry, ManifestFile
@@ -55,6 +56,16 @@ def live(table: IcebergTable, snapshot: Snapshot | None) -> list[Live]:
 
 def part_of(metadata: TableMetadata, file: DataFile) -> str:
     """The path of the partition that a file is in, as cells are written."""
+    # A partition spec never changes, and plan after plan asks for the partitions of one before.
+    key = (metadata.table_uuid, file.spec_id, tuple(file.partition._data))
+    path = PATHS.get(key)
+    if path is None:
+        path = _path(metadata, file)
+        PATHS.put(key, path)
+    return str(path)
+
+
+def _path(metadata: TableMetadata, file: DataFile) -> str:
     spec = metadata.specs()[file.spec_id]
     if spec.is_unpartitioned():
         return WHOLE

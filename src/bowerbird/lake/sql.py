@@ -33,6 +33,9 @@ class HouseCatalog(SqlCatalog):
         self.engine = create_engine(url, poolclass=NullPool)
         if url.get_backend_name() == "sqlite":
             event.listen(self.engine, "connect", _patient)
+            with self.engine.connect() as connection:
+                # Readers do not block a writer. The file remembers it, so it is said once.
+                connection.exec_driver_sql("PRAGMA journal_mode = WAL")
         try:
             super()._init_catalog()
         except DBAPIError:
@@ -84,9 +87,8 @@ def _first_line(error: Exception) -> str:
 
 
 def _patient(connection: sqlite3.Connection, _record: Any) -> None:
-    """Several processes write: readers do not block them, and a writer waits for its turn."""
+    """Several processes write: each waits for its turn."""
     cursor = connection.cursor()
     cursor.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")
-    cursor.execute("PRAGMA journal_mode = WAL")
     cursor.execute("PRAGMA synchronous = NORMAL")
     cursor.close()

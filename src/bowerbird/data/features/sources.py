@@ -15,14 +15,16 @@ from bowerbird.lake.schema import plain_arrow_schema
 if TYPE_CHECKING:
     import pyarrow as pa
     from pyiceberg.expressions import BooleanExpression
+    from pyiceberg.schema import Schema
 
 
 def source_schema(lake: Lake, group: FeatureGroup) -> pa.Schema:
     """The Arrow types of the columns that a group's events have."""
     import pyarrow as pa
 
-    columns, lacking = _columns(lake, group)
-    source = plain_arrow_schema(lake.load(group.source).schema())
+    events = lake.load(group.source).schema()
+    columns, lacking = _columns(events, group)
+    source = plain_arrow_schema(events)
     fields = [field for field in source if columns is None or field.name in columns]
     if lacking:
         attributes = plain_arrow_schema(lake.load(group.lookup).schema())
@@ -39,7 +41,7 @@ def events_between(
 ) -> pa.Table:
     """Rows of a group's source that begin to count in `[start, end)`, with the attributes that its
     key names. Without a start also such as begin to count later."""
-    columns, lacking = _columns(lake, group)
+    columns, lacking = _columns(lake.load(group.source).schema(), group)
     low, high = (
         None if end is None else parts.EPOCH + timedelta(microseconds=end) for end in between
     )
@@ -74,9 +76,9 @@ def _known_between(group: FeatureGroup, low: datetime, high: datetime | None) ->
     return found
 
 
-def _columns(lake: Lake, group: FeatureGroup) -> tuple[list[str] | None, list[str]]:
+def _columns(events: Schema, group: FeatureGroup) -> tuple[list[str] | None, list[str]]:
     """What to read of the source (None: all), and what of the lookup."""
-    known = lake.load(group.source).schema().column_names
+    known = events.column_names
     needed = needed_columns(group)
     lacking = [name for name in group.key if name not in known]
     never = [name for name in needed if name not in (*known, *group.key)]

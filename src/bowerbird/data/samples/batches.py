@@ -79,8 +79,10 @@ class Source(Protocol):
 class Here:
     """Buckets opened in this process."""
 
-    def __init__(self, home: Home, plan: SetPlan, how: How, epoch: int) -> None:
-        self._reader = Reader(Lake(home))
+    def __init__(
+        self, home: Home, plan: SetPlan, how: How, epoch: int, reader: Reader | None = None
+    ) -> None:
+        self._reader = reader or Reader(Lake(home))
         self.stages = self._reader.stages
         self._plan, self._how, self._epoch = plan, how, epoch
         self._order = how.order(plan, epoch)
@@ -258,10 +260,11 @@ def batches(
     if engine is not None:
         plan.refuse_elsewhere(place_of(engine))
     how = How(plan, batch_size=batch_size, memory=memory, seed=seed, split=split, shard=shard)
-    plan = pruned(Lake(home), plan, how.window)
+    plan, reader = pruned(Lake(home), plan, how.window), Reader(Lake(home))
     if position.batch == 0:
-        checks.check(home, plan, window=how.window, memory=memory, batch_size=batch_size)
-    return unchecked(home, plan, how, position, engine, folder)
+        window = how.window
+        checks.check(home, plan, window=window, memory=memory, batch_size=batch_size, reader=reader)
+    return unchecked(home, plan, how, position, engine, folder, reader)
 
 
 def place_of(engine: Engine) -> Place:
@@ -276,10 +279,11 @@ def unchecked(
     position: Position = START,
     engine: Engine | None = None,
     folder: str | None = None,
+    reader: Reader | None = None,
 ) -> Batches:
-    """`batches` of a set that was looked at before."""
+    """`batches` of a set that was looked at before: by this reader, if one is given."""
     position = how.begin(plan, position)
-    source: Source = Here(home, plan, how, position.epoch)
+    source: Source = Here(home, plan, how, position.epoch, reader)
     if engine is not None:
         from bowerbird.data.samples.tasks import Elsewhere
 

@@ -50,13 +50,17 @@ EVERYTHING: Window = (None, None)
 
 @dataclass(eq=False)
 class Reader:
-    """A lake, the tables that were loaded from it, and those that were read whole."""
+    """A lake, the tables that were loaded from it, and those that were read whole.
+
+    only: the bucket of a set that has no other, once it was opened: for who opens it next.
+    """
 
     lake: Lake
     tables: dict[str, IcebergTable] = field(default_factory=dict)
     shared: dict[tuple[str, tuple[str, ...]], pa.Table] = field(default_factory=dict)
     groups: dict[str, OpenGroup] = field(default_factory=dict)
     stages: Stages = field(default_factory=Stages)
+    only: Opened | None = None
 
     def read(self, table: Bucketed, bucket: Bucket) -> pa.Table:
         """A bucket's rows, in the order of its files and of the rows in them."""
@@ -330,12 +334,16 @@ def open_bucket(
     seed: int | None = None,
 ) -> Opened:
     """Read and match one bucket. seed: of the order; None: the spec's."""
-    with reader.stages.stage("label and sample"):
-        rows = open_rows(reader, plan, bucket, window)
     opened: list[Side] = []
-    for side in plan.sides:
-        with reader.stages.stage(f"match {side.name}"):
-            opened.append(_open_side(reader, plan, bucket, rows, side, opened))
+    if reader.only is not None:
+        rows, opened = reader.only.rows, [*reader.only.sides]
+        reader.only = None
+    else:
+        with reader.stages.stage("label and sample"):
+            rows = open_rows(reader, plan, bucket, window)
+        for side in plan.sides:
+            with reader.stages.stage(f"match {side.name}"):
+                opened.append(_open_side(reader, plan, bucket, rows, side, opened))
     number = [plan.spec.seed if seed is None else seed, epoch, 0 if bucket is None else bucket + 1]
     order, cuts = _order(plan, rows, np.random.default_rng(number))
     return Opened(plan, rows, tuple(opened), order, cuts, reader.stages)

@@ -51,28 +51,35 @@ def check(
     memory: int | None = None,
     batch_size: int = 0,
     look: Callable[[pa.RecordBatch], object] | None = None,
+    reader: Reader | None = None,
 ) -> Counted:
     """Read what is narrow of each bucket, and a few rows whole.
 
-    look: at the few rows, as they will come. Raises `UserError` for a set without a row, a label
+    look: at the few rows, as they will come. reader: of the same plan and window afterwards; what
+    was opened whole stays with it. Raises `UserError` for a set without a row, a label
     that is null or raises, two rows of one key beside a row, more memory than there is, a transform
     that changes the count of rows; and `LeakageError` for what was computed later than the row it
     stands beside.
     """
     if memory is not None:
         _refuse_more(plan, memory, 0, 0)
-    reader = Reader(Lake(home))
+    reader = reader or Reader(Lake(home))
     rows = read = requests = width = 0
     dropped: dict[str, int] = {}
     full: dict[Bucket, int] = {}
     narrow = narrowed(plan)
+    alone = len(plan.buckets) == 1
     for bucket in plan.buckets:
-        found = open_rows(reader, narrow, bucket, window)
+        if alone:  # read whole at once: there is nothing to spare by a narrow look before
+            reader.only = open_bucket(reader, plan, bucket, window=window)
+            found = reader.only.rows
+        else:
+            found = open_rows(reader, narrow, bucket, window)
+            match(reader, plan, bucket, found)
         rows, read, requests = rows + len(found), read + found.read, requests + len(found.first)
         for name, count in found.dropped.items():
             dropped[name] = dropped.get(name, 0) + count
         full |= {bucket: len(found)} if len(found) else {}
-        match(reader, plan, bucket, found)
     if not rows:
         told = ", ".join(f"{count:,} by {name}" for name, count in dropped.items() if count)
         told = told or f"{plan.rows.name} is empty, or all of it lies outside the windows"
@@ -85,7 +92,7 @@ def check(
     # The last is that of the rows whose entity is null, if there are such.
     held = 0
     for bucket in dict.fromkeys((max(full, key=lambda b: full[b]), list(full)[-1])):
-        opened = open_bucket(reader, plan, bucket, window=window)
+        opened = reader.only or open_bucket(reader, plan, bucket, window=window)
         held = max(held, opened.nbytes)
         rehearsed = opened.take(0, min(REHEARSED, len(opened)))
         flat = rehearsed.expand()

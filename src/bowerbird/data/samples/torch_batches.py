@@ -3,10 +3,14 @@
 Imports torch at its top: it has to subclass. Imported late. Give it to a ``DataLoader`` with
 ``batch_size=None``; each worker makes every n-th batch, so the batches and their order are those of
 one process, whatever the number of workers. ``pin_memory=True`` pins them for a GPU.
+
+Each of those workers opens every bucket that it has rows of. Where a machine has many cores, give
+an engine instead: each bucket is opened once, by one of its tasks, and the loader has no workers.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -17,7 +21,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 from bowerbird.core.errors import UserError
 from bowerbird.data.features.events import microseconds
 from bowerbird.data.samples import checks
-from bowerbird.data.samples.batches import MEMORY, START, How, unchecked
+from bowerbird.data.samples.batches import MEMORY, START, Ahead, How, place_of, unchecked
 from bowerbird.data.samples.order import Position
 from bowerbird.data.samples.planning import pruned
 from bowerbird.lake import Lake
@@ -25,6 +29,7 @@ from bowerbird.lake import Lake
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from bowerbird.core.engine import Engine
     from bowerbird.core.steps import Home
     from bowerbird.data.samples.batches import Batches
     from bowerbird.data.samples.planning import SetPlan
@@ -36,14 +41,40 @@ OFFSETS = "__offsets"
 class SetBatches(IterableDataset[dict[str, torch.Tensor]]):
     """Batches of one epoch: column -> tensor. `position` is where the next iteration begins."""
 
-    def __init__(self, home: Home, plan: SetPlan, how: How, position: Position) -> None:
+    def __init__(
+        self,
+        home: Home,
+        plan: SetPlan,
+        how: How,
+        position: Position,
+        engine: Engine | None = None,
+        folder: str | None = None,
+    ) -> None:
         super().__init__()
         self.position = position
         self._home, self._plan, self._how = home, plan, how
+        self._engine, self._folder = engine, folder
 
     def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
         worker = get_worker_info()
-        own, count = (worker.id, worker.num_workers) if worker else (0, 1)
+        if self._engine is None:
+            return self._here(*((worker.id, worker.num_workers) if worker else (0, 1)))
+        if worker is None:
+            return self._by_tasks(self._engine)
+        raise UserError(
+            "an engine's tasks make the buckets, and the DataLoader has workers that would too",
+            where=str(self._plan.spec.ref),
+            expected="one of the two",
+            fix="DataLoader(…, num_workers=0), or to_torch without engine=",
+        )
+
+    def _by_tasks(self, engine: Engine) -> Iterator[dict[str, torch.Tensor]]:
+        stream = unchecked(self._home, self._plan, self._how, self.position, engine, self._folder)
+        with contextlib.closing(Ahead(stream)) as ahead:
+            for batch in ahead:
+                yield tensors(batch, str(self._plan.spec.ref))
+
+    def _here(self, own: int, count: int) -> Iterator[dict[str, torch.Tensor]]:
         stream = unchecked(self._home, self._plan, self._how, self.position)
         first = self.position.batch
         while True:
@@ -74,14 +105,19 @@ def to_torch(
     position: Position = START,
     split: str = "",
     shard: tuple[int, int] = (0, 1),
+    engine: Engine | None = None,
+    folder: str | None = None,
 ) -> SetBatches:
     """The batches of `batches` as tensors, in any number of a ``DataLoader``'s workers, each of
-    which holds up to `memory`.
+    which holds up to `memory`; or, with an engine, made by its tasks ahead of a loader without
+    workers.
 
     A time is int64 microseconds; null of a float is NaN, of anything else refused; a list is its
     values and, as ``name__offsets`` (int64), where each row's end; bytes of fixed length are int8
     (n, length). Raises `UserError` for a text: `Hash` it, or leave it out.
     """
+    if engine is not None:
+        plan.refuse_elsewhere(place_of(engine))
     how = How(plan, batch_size=batch_size, memory=memory, seed=seed, split=split, shard=shard)
     position = how.begin(plan, position)
     plan = pruned(Lake(home), plan, how.window)
@@ -93,7 +129,7 @@ def to_torch(
         batch_size=batch_size,
         look=lambda batch: tensors(batch, str(plan.spec.ref)),
     )
-    return SetBatches(home, plan, how, position)
+    return SetBatches(home, plan, how, position, engine, folder)
 
 
 def tensors(batch: pa.RecordBatch, name: str) -> dict[str, torch.Tensor]:
