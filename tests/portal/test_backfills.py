@@ -76,14 +76,13 @@ def test_the_first_page_shows_every_backfill_and_promotion(browser: Browser) -> 
 
 def test_a_page_of_one_says_how_each_partition_stands_and_why(browser: Browser) -> None:
     page = browser.read("/features/backfill/shop/spend")
-    assert "2 stale" in page
-    assert "at_day=1970-01-23 6 stale: table:shop/events changed" in page
+    assert "2 stale table:shop/events changed partition rows at_day=1970-01-23 6" in page
     assert "2 current" in page
     versions = page.partition(" Versions ")[2].partition(" Runs ")[0]
-    assert "live" in versions
+    assert "staged" in versions  # nobody reads it yet, so it is not live
+    assert "live" not in versions
     assert "user:" in versions
-    gates = browser.read(TRAINING).partition(" What the gates found ")[2]
-    assert "passed visits__n Drift PSI" in gates
+    assert " UTC live " in browser.read(TRAINING).partition(" Versions ")[2]
 
 
 def test_who_does_not_show_the_token_sees_and_does_nothing(browser: Browser) -> None:
@@ -311,7 +310,7 @@ def test_statistics_of_what_is_staged_stand_beside_the_live_ones(browser: Browse
             "GET",
             "/features/table/shop/rows/rollback",
             404,
-            "the project declares no table:shop/rows",
+            "table:shop/rows is a Table",
         ),
         ("GET", "/features/runs/..%2f..%2fetc", 404, ""),
         ("GET", "/features/runs/zzz", 404, "no run has an id that starts 'zzz'"),

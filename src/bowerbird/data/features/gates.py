@@ -180,6 +180,13 @@ def calls_of(gates: Iterable[Gate]) -> tuple[str, ...]:
     return tuple(gate.function for gate in gates if isinstance(gate, Custom))
 
 
+def halves(gates: Iterable[Gate]) -> tuple[list[Gate], list[Gate]]:
+    """Gates of the whole table, and those of columns, which can be judged on what is live, too."""
+    every = list(gates)
+    of_columns = [gate for gate in every if hasattr(gate, "column")]
+    return [gate for gate in every if gate not in of_columns], of_columns
+
+
 def judge(
     gates: Iterable[Gate],
     staged: Mapping[str, Statistics],
