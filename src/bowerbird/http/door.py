@@ -93,8 +93,8 @@ def check(request: Request, token: str, lies: str = "the file of the token") -> 
 
 def _wanted(path: str, lies: str, *, looks: bool) -> str:
     """What to do for who did not show the token."""
-    how = f"open {path}?token=…" if looks else f"ask for {path} from a page opened with ?token=…"
-    return f"{how}, with the token that the server's command printed and that lies in {lies}"
+    how = f"open {path}" if looks else f"ask for {path} from a page that was opened"
+    return f"{how} with ?token=…: the server's command printed the token, and it lies in {lies}"
 
 
 def guarded(app: FastAPI, token: str) -> FastAPI:

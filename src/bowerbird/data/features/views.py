@@ -192,7 +192,7 @@ def _line(
         reasons=tuple(counted(step.reason for step in steps)),
         running=next((running(run, target) for run in runs if makes_yet(run, target)), None),
         waits=waits.get(target, ""),
-        failure=failure(failed_of(spec, failed)) if todo or held else None,
+        failure=None if wanted and current == len(wanted) else failure(failed_of(spec, failed)),
     )
 
 
