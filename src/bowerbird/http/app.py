@@ -28,7 +28,7 @@ HEALTH = {"/healthz", "/readyz"}
 class Mount(msgspec.Struct, frozen=True):
     """What a room puts into the application.
 
-    title: what it shows, in a few words. home: the path of its first page.
+    title: what it shows, in a few words. home: the path of its first page; every page leads there.
     expected: parameter -> what it must be, in words. ready: facts of a room that can answer; raises
     where it cannot. close: called once the server has ended.
     """

@@ -73,7 +73,7 @@ def verdict(view: StatisticsView) -> str:
     failed = sum(not one.passed for one in view.findings)
     total = len(view.findings)
     if not total:
-        return "No gate has judged this version."
+        return "Gates are asked when it is promoted, not here."
     if failed:
         return f"{failed} of {total} checks failed: not to be promoted as it is."
     return "The check passed." if total == 1 else f"All {total} checks passed."

@@ -36,8 +36,7 @@ from bowerbird.data.features.statistics import (
     merged_columns,
     summarise,
 )
-from bowerbird.data.features.verdicts import found, lines
-from bowerbird.data.features.verdicts import kept as as_results
+from bowerbird.data.features.verdicts import as_results, lines, of_results
 from bowerbird.data.making import Job, Made, makes_release, want
 from bowerbird.lake import Lake, Table, TableLog, parts, rollback
 from bowerbird.lake.read import read_by_cell
@@ -126,7 +125,7 @@ def _specs(job: Job) -> dict[str, Spec]:
 def _of_the_whole(history: History, changed: Sequence[str]) -> tuple[Finding, ...]:
     """What the gates of the whole table found before the newest commit to these partitions."""
     entry, _ = _way_back(history, changed, None)
-    return () if entry is None else found(entry.results)
+    return () if entry is None else of_results(entry.results)
 
 
 def _way_back(

@@ -59,8 +59,9 @@ class Board(msgspec.Struct, frozen=True):
 class OneView(msgspec.Struct, frozen=True):
     """One backfill or promotion.
 
-    facts: what it declares, in words. notes: what the plan leaves, and why. staged_in: the
-    promotions that take a backfill. newest: what the newest version is, in a word.
+    facts: what it declares, in words. notes: what the plan leaves, and why. verdict: of the gates
+    of its promotion. staged_in: the promotions that take a backfill. newest: what the newest
+    version is, in a word.
     """
 
     at: datetime

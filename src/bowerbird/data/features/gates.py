@@ -198,9 +198,11 @@ def judge(
     live: statistics of the table that this one would replace; None: there is none.
     Raises `FunctionError` or `UserError` for a `Custom` function that cannot be called.
     """
-    moved = {} if live is None else {one.column: one for one in compare(live, staged)}
+    asked = list(gates)
+    drift = live is not None and any(isinstance(gate, Drift) for gate in asked)
+    moved = {one.column: one for one in compare(live or {}, staged)} if drift else {}
     found: list[Finding] = []
-    for gate in gates:
+    for gate in asked:
         match gate:
             case RowCount():
                 found.append(_rows(gate, facts))

@@ -29,7 +29,7 @@ from bowerbird.data.features.statistics import (
     merged_columns,
     summarise,
 )
-from bowerbird.data.features.verdicts import kept, lines
+from bowerbird.data.features.verdicts import as_results, lines
 from bowerbird.data.making import want
 from bowerbird.lake import Lake, Table, Written, parts, read, write
 
@@ -295,7 +295,7 @@ def _change(work: Work, outcomes: Sequence[Outcome]) -> Change:
             "files": len(written.files),
             "partitions": len(makes),
             "gates": len(findings),
-            **kept(whole),  # those of columns are judged once more, on what is live (`check`)
+            **as_results(whole),  # those of columns are judged once more, on what is live (`check`)
         },
     )
 
@@ -327,7 +327,7 @@ def _refused(
     many = f"{len(failed)} gates do" if len(failed) > 1 else "a gate does"
     return RefusedError(
         f"{many} not let the features through; nothing was promoted\n  " + "\n  ".join(told),
-        results=kept(shown),
+        results=as_results(shown),
         where=str(spec.ref),
         expected="staged features that pass, or gates that are meant otherwise",
         fix=f"bowerbird features statistics {spec.staged[0]}",

@@ -10,7 +10,7 @@ import msgspec
 from bowerbird.core.runs import StepRecord
 from bowerbird.data.features.gates import Finding, failures
 
-Failed = tuple[str, StepRecord]
+FailedRun = tuple[str, StepRecord]
 """The id of a run, and the step that failed."""
 
 FINDINGS = "findings"
@@ -49,34 +49,35 @@ class Verdict(msgspec.Struct, frozen=True):
         if self.failure is not None:
             return f"The newest run {self.failure.told}."
         if self.live:
-            return f"{len(self.live)} checks passed of what was promoted last."
+            many = f"{len(self.live)} check{'s' * (len(self.live) > 1)}"
+            return f"{many} passed of what was promoted last."
         if self.of:
             return "Nothing was promoted yet, so no gate has judged."
         return "No promotion takes it, so no gate judges it."
 
 
-def kept(findings: Iterable[Finding]) -> dict[str, Any]:
+def as_results(findings: Iterable[Finding]) -> dict[str, Any]:
     """Findings as results of a step."""
     return {FINDINGS: msgspec.to_builtins(list(findings))}
 
 
-def found(results: Mapping[str, Any]) -> tuple[Finding, ...]:
+def of_results(results: Mapping[str, Any]) -> tuple[Finding, ...]:
     """The findings among the results of a step."""
     return msgspec.convert(results.get(FINDINGS, ()), tuple[Finding, ...])
 
 
-def failure(failed: Failed | None) -> Failure | None:
+def failure(failed: FailedRun | None) -> Failure | None:
     """How a run failed, if it did."""
     if failed is None:
         return None
     run, step = failed
-    refused = failures(found(step.results))
+    refused = failures(of_results(step.results))
     return Failure(run, step.error, tuple(dict.fromkeys(one.gate for one in refused)))
 
 
-def verdict(of: str, failed: Failed | None, live: tuple[Finding, ...]) -> Verdict:
+def verdict(of: str, failed: FailedRun | None, live: tuple[Finding, ...]) -> Verdict:
     """What the gates say of a promotion. failed: its newest run, if it failed."""
-    refused = () if failed is None else found(failed[1].results)
+    refused = () if failed is None else of_results(failed[1].results)
     return Verdict(of, failure(failed), refused, live)
 
 

@@ -15,7 +15,7 @@ from bowerbird.core.runs import RunRecord, RunState, StepState
 from bowerbird.core.specs import Spec, needed, of_kind
 from bowerbird.core.targets import CellState, Read
 from bowerbird.data.features.specs import Backfill, FeatureGroup, Place, Promotion
-from bowerbird.data.features.verdicts import Failed, Failure, failure
+from bowerbird.data.features.verdicts import FailedRun, Failure, failure
 from bowerbird.workspace.views import CUT_OFF, RunView
 from bowerbird.workspace.workspace import Workspace
 
@@ -138,7 +138,7 @@ def standing(
     plan: Plan,
     present: Mapping[str, Read],
     runs: Sequence[RunView],
-    failed: Mapping[str, Failed],
+    failed: Mapping[str, FailedRun],
 ) -> tuple[CellsView, ...]:
     """Every backfill and promotion, as the plan sees it.
 
@@ -166,7 +166,7 @@ def _line(
     present: Mapping[str, Read],
     runs: Iterable[RunView],
     waits: Mapping[str, str],
-    failed: Mapping[str, Failed],
+    failed: Mapping[str, FailedRun],
 ) -> CellsView:
     target = target_of(spec)
     wanted = [want.cell for want in wants.get(target, ())]
@@ -196,7 +196,7 @@ def _line(
     )
 
 
-def failed_of(spec: Backfill | Promotion, failed: Mapping[str, Failed]) -> Failed | None:
+def failed_of(spec: Backfill | Promotion, failed: Mapping[str, FailedRun]) -> FailedRun | None:
     """The newest run of one, if it failed: at its table, or at the check that comes after."""
     found = [failed[ref] for ref in {target_of(spec), str(spec.ref)} if ref in failed]
     return max(found, key=lambda one: one[0], default=None)
