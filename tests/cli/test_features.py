@@ -134,7 +134,8 @@ def test_a_backfill_is_listed_shown_and_carried_out_alone(
     assert "count(*) FILTER (WHERE n IS NOT NULL" in shown["sql"]
     text = project.run("features", "show", "backfill:shop/often").out
     assert "beside: table:shop/visits" in text
-    assert "live" in text
+    assert "staged" in text
+    assert "live" not in text
     one = json.loads(project.run("features", "show", "backfill:shop/often", "--json").out)
     assert [part["standing"] for part in one["partitions"]] == ["current"] * 3
     assert len(one["commits"]) == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from bowerbird.http.door import cookie_of
 from bowerbird.lake import Lake, TableLog, read
+from bowerbird.portal import backfill_pages
 from tests.data.features.shop import put, rows
 from tests.portal.backfill_world import (
     HOSTILE,
@@ -71,23 +73,63 @@ def test_the_first_page_shows_every_backfill_and_promotion(browser: Browser) -> 
     assert "reads table:shop/rows, feature_group:shop/spend" in found["backfill:shop/spend"]
     assert "into table:shop/training" in found["promotion:shop/training"]
     assert "0 of 4 4 24 not known Backfill…" in found["backfill:shop/second"]
+    assert "a worker that must start first comes on top" in browser.read("/features")
     assert len(browser.get("/features?find=moved").split("<tr>")) == 3  # its head, and it
 
 
 def test_a_page_of_one_says_how_each_partition_stands_and_why(browser: Browser) -> None:
     page = browser.read("/features/backfill/shop/spend")
-    assert "2 stale" in page
-    assert "at_day=1970-01-23 6 stale: table:shop/events changed" in page
+    assert "2 stale table:shop/events changed partition rows at_day=1970-01-23 6" in page
     assert "2 current" in page
     versions = page.partition(" Versions ")[2].partition(" Runs ")[0]
-    assert "live" in versions
+    assert "staged" in versions  # nobody reads it yet, so it is not live
+    assert "live" not in versions
     assert "user:" in versions
-    gates = browser.read(TRAINING).partition(" What the gates found ")[2]
-    assert "passed visits__n Drift PSI" in gates
+    assert " UTC live " in browser.read(TRAINING).partition(" Versions ")[2]
 
 
-def test_who_does_not_show_the_token_sees_and_does_nothing(browser: Browser) -> None:
+def gates(page: str) -> str:
+    """What a page says of the gates."""
+    return plain(page).partition(" What the gates found ")[2].split(" Partitions ")[0]
+
+
+def test_what_all_gates_found_is_told_the_same_on_both_pages_of_a_promotion(
+    browser: Browser,
+) -> None:
+    one = gates(browser.get(TRAINING))
+    assert "passed visits__n Drift PSI" in one
+    for of_the_whole in ("RowCount 12 rows, 12 expected", "NoDuplicates no key", "NoLeakage no"):
+        assert f"the table {of_the_whole}" in one
+    page = browser.get(f"{TRAINING}/statistics")
+    assert one.strip() == gates(page).split(" Columns ")[0].strip()
+    count = re.findall(r"(\d+) passed ", one)[0]
+    assert f"{count} checks passed of what was promoted last." in plain(page)
+    taken = browser.read("/features/backfill/shop/more/statistics")
+    assert f"{count} checks passed of what was promoted last." in taken
+
+
+def test_long_lists_say_how_much_more_there_is_and_show_all_if_asked(
+    browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backfill_pages, "FEW", 1)
+    for path in (
+        "/features/backfill/shop/spend",
+        f"{TRAINING}/rollback",
+        "/features/backfill/shop/second/plan",
+    ):
+        page = browser.get(path)
+        (more,) = set(re.findall(r'more. <a class="link" href="([^"]+)">Show all</a>', page))
+        assert re.search(r"and \d more. Show all", plain(page))
+        every = browser.get(html.unescape(more))
+        assert "Show all" not in every
+        assert every.count("at_day=") > page.count("at_day=")
+
+
+def test_who_does_not_show_the_token_sees_and_does_nothing(browser: Browser, folder: Path) -> None:
     with httpx.Client(base_url=browser.base) as stranger:
+        told = plain(stranger.get(TRAINING).text)
+        (lies,) = re.findall(rf"open {TRAINING} with \?token=…: .* lies in (\S+)", told)
+        assert (folder / lies).read_text() == browser.token
         for path in ("/features", TRAINING, "/v1/features", "/features/runs/last", "/"):
             assert stranger.get(path).status_code == 401
         for path in (f"{TRAINING}/plan", f"{TRAINING}/rollback", "/features/runs/last/stop"):
@@ -201,11 +243,22 @@ def test_gates_that_do_not_let_through_are_shown_with_rows(browser: Browser) -> 
     ended(browser, browser.press(browser.get("/features/backfill/shop/spend/plan")))
     run = ended(browser, browser.press(browser.get("/features/promotion/shop/strict/plan")))
     assert "failed" in run
-    shown = browser.read("/features/promotion/shop/strict")
-    for text in (run, shown):
-        assert "Range spend__sum_7d: values from" in text
-        assert "such as row_id=" in text
-        assert "nothing was promoted" in text
+    assert "Range spend__sum_7d: values from" in run
+    assert "such as row_id=" in run
+    assert "nothing was promoted" in run
+    strict = "/features/promotion/shop/strict"
+    shown = browser.get(strict)
+    assert "The newest run was refused by Range." in gates(shown)
+    assert "nothing was promoted" in gates(shown)
+    assert re.search(r"failed spend__sum_7d Range values from .* row_id=", gates(shown))
+    told = plain(browser.get(f"{strict}/statistics"))
+    assert "The newest run was refused by Range." in told
+    assert gates(shown).strip() in told
+    assert "refused by Range" in lines(browser)["promotion:shop/strict"]
+    assert f'href="{strict}#gates"' in browser.get("/features")
+    assert 'id="gates"' in shown
+    assert "1 was refused or failed" in browser.read("/features")
+    assert len(browser.get("/features?show=failed").split("<tr>")) == 3  # its head, and it
 
 
 def test_a_rollback_shows_what_moves_writes_no_data_and_holds(
@@ -281,10 +334,20 @@ def test_a_server_that_is_killed_leaves_its_run_open_and_the_next_one_goes_on(
         server.kill()
     with served(folder) as address:
         browser = Browser(address)
-        assert "cut off" in lines(browser)["backfill:shop/slow"]
+        row = lines(browser)["backfill:shop/slow"]
+        assert "cut off" in row
+        assert row.endswith("Go on ")
+        assert "0 of 4 partitions" not in row  # nobody is making them
+        page = browser.read("/features")
+        assert "1 is cut off" in page
+        assert "being made" not in page
+        assert "cut off 1" in page
+        assert "running 1" not in page
         assert "Its process is gone" in browser.read(path)
+        for shown in (f"{SLOW}/plan", SLOW):
+            assert f'action="{path}/go-on"' in browser.get(shown)
         (folder / "go").touch()
-        assert "done" in ended(browser, browser.send(f"{path}/go-on"))
+        assert "done" in ended(browser, browser.press(browser.get(f"{SLOW}/plan")))
         browser.close()
     assert read(lake(folder), "backfill:shop/slow").num_rows == 24
 
@@ -307,11 +370,12 @@ def test_statistics_of_what_is_staged_stand_beside_the_live_ones(browser: Browse
             404,
             "the project declares no backfill:shop/",
         ),
+        ("GET", "/features/backfill/shop/spnd", 404, "Expected: backfill:shop/spend?"),
         (
             "GET",
             "/features/table/shop/rows/rollback",
             404,
-            "the project declares no table:shop/rows",
+            "table:shop/rows is a Table",
         ),
         ("GET", "/features/runs/..%2f..%2fetc", 404, ""),
         ("GET", "/features/runs/zzz", 404, "no run has an id that starts 'zzz'"),

@@ -89,7 +89,7 @@ def test_the_json_is_the_view(shown: StatisticsView, tmp_path: Path) -> None:
 def test_a_view_of_nothing_says_so_in_every_section() -> None:
     page = Tags(render(StatisticsView("shop/none", "", against="1")))
     for said in (
-        "No gate has judged this version",
+        "Gates are asked when it is promoted, not here",
         "There are no columns",
         "Neither version has a column",
         "There are no partitions",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -85,6 +86,19 @@ def test_nobody_without_the_token_learns_what_is_there(path: str) -> None:
     assert ask(path, "POST").status_code == 401
 
 
+def test_who_is_refused_is_told_for_which_address_and_where_the_token_lies() -> None:
+    app = create_app(OneHousehold(), authorise=lambda r: check(r, TOKEN, ".state/token"))
+    told = asked(app, "GET", "/v1/feed?household=1").json()["detail"]
+    assert told == (
+        "open /v1/feed with ?token=…: the server's command printed the token, and it lies in "
+        ".state/token"
+    )
+    changed = asked(app, "POST", "/feed/1").text
+    assert "ask for /feed/1 from a page that was opened with ?token=…" in changed
+    assert "Whose feed?" not in changed
+    assert ">The feed<" not in changed  # nor what else there is
+
+
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
 def test_anybody_may_ask_for_health(path: str) -> None:
     assert ask(path).status_code == 200
@@ -156,6 +170,12 @@ def test_rooms_share_one_application_and_a_problem_leads_back_to_the_right_one()
     router.get("/features")(lambda: "all of them")
     app = application([feed(OneHousehold()), Mount("backfills", "/features", router)], None)
     assert "Whose feed?" in asked(app, "GET", "/").text
+    for path in ("/", "/feed/1", "/product/8", "/features/nothing"):  # from each to the others
+        page = asked(app, "GET", path).text
+        assert re.search(
+            r'<a href="/"[^>]*>The feed</a><a href="/features"[^>]*>Backfills</a>', page
+        )
+    assert '<a href="/" aria-current="page">The feed' in asked(app, "GET", "/feed/1").text
     assert asked(app, "GET", "/features").json() == "all of them"
     assert asked(app, "GET", "/readyz").json() == {"status": "ready", "households": 1}
     assert 'href="/features">Back' in asked(app, "GET", "/features/nothing").text

@@ -19,7 +19,7 @@ from bowerbird.core.errors import (
     UnavailableError,
     WorkspaceError,
 )
-from bowerbird.core.runs import Ledger
+from bowerbird.core.runs import Done, Failed, Ledger, RunState
 from bowerbird.testing.ledger_conformance import PLAN, Hand, LedgerConformance
 from bowerbird.testing.memory import MemoryLedger
 from bowerbird.workspace import migrations
@@ -170,4 +170,20 @@ def test_meanings_are_read_as_they_are_asked_for_and_at_once_where_many_are(tmp_
     assert "nobody" not in many
     assert dict(few) == dict(many)
     assert len(few) == FEW * 3
+    database.close()
+
+
+def test_a_failure_is_remembered_until_a_newer_run_of_its_target(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'metadata.db'}", Hand())
+    ledger = SqlLedger(database)
+    target = PLAN.step("s1").target
+    for ends in (Failed("no", "StepError"), Done("v1", "m")):
+        run = ledger.start(PLAN, "user:ada")
+        assert ledger.failures() == {}
+        lease = ledger.begin(run.id, "s1", "A", 30)
+        assert lease is not None
+        ledger.finish(lease, ends)
+        failures = {ref: (of, step.error) for ref, (of, step) in ledger.failures().items()}
+        assert failures == ({target: (run.id, "no")} if isinstance(ends, Failed) else {})
+        ledger.end(run.id, RunState.FAILED)
     database.close()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from difflib import get_close_matches
+from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,7 +17,6 @@ from bowerbird.core.errors import UserError
 
 if TYPE_CHECKING:
     from bowerbird.core.plans import Plan
-    from bowerbird.core.specs import Spec
     from bowerbird.data.features.interop.module import Imported
     from bowerbird.data.features.specs import FeatureGroup
     from bowerbird.data.features.views import GroupView
@@ -34,17 +33,12 @@ app.add_typer(features, name="features")
 
 @features.command(name="list")
 def list_(json: Json = False) -> None:
-    """Every backfill and promotion: what is current, what is to be done, what it will take."""
+    """Every backfill and promotion, and what there is to do."""
     with opening.opened() as workspace:
-        from bowerbird.data.features import views
-        from bowerbird.workspace import views as run_views
+        from bowerbird.data.features.desk import Desk
 
-        specs = workspace.by_ref()
-        found = workspace.look()
-        runs = [run_views.view(workspace, run) for run in workspace.ledger.open_runs()]
-        made = workspace.plan(found=found)
-        shown = views.standing(specs, found.wants, made, found.present, runs)
-        screen.show(shown, screen_features.standing, json=json)
+        with closing(Desk(workspace)) as desk:
+            screen.show(desk.board().lines, screen_features.standing, json=json)
 
 
 @features.command()
@@ -52,16 +46,21 @@ def show(
     ref: Annotated[str, typer.Argument(help="a group, a backfill or a promotion, by its ref")],
     json: Json = False,
 ) -> None:
-    """A group: its columns, and the same as SQL. A backfill or promotion: how all of it stands."""
+    """One group, backfill or promotion.
+
+    Of a group, its columns, and the same as SQL; of the others, how all of it stands.
+    """
     with opening.opened() as workspace:
-        from bowerbird.core.specs import Spec
+        from bowerbird.core.specs import Spec, of_kind
         from bowerbird.data.features.desk import Desk
         from bowerbird.data.features.specs import Backfill, FeatureGroup, Promotion
 
-        if isinstance(declared_spec(workspace, ref, Spec), (Backfill, Promotion)):
-            screen.show(Desk(workspace).one(ref), screen_features.one, json=json)
+        specs = workspace.by_ref()
+        if isinstance(of_kind(specs, ref, Spec), (Backfill, Promotion)):
+            with closing(Desk(workspace)) as desk:
+                screen.show(desk.one(ref), screen_features.one, json=json)
         else:
-            found = declared_spec(workspace, ref, FeatureGroup)
+            found = of_kind(specs, ref, FeatureGroup)
             screen.show(_group(workspace, found), screen_features.group, json=json)
 
 
@@ -86,30 +85,13 @@ def backfill(
     dry_run: DryRun = False,
     json: Json = False,
 ) -> None:
-    """Carry out the part of the plan that is one backfill's, or one promotion's."""
-    from bowerbird.core.specs import Spec
-    from bowerbird.data.features.views import plan_of
+    """Carry out one backfill or promotion alone."""
+    from bowerbird.data.features.views import declared, plan_of
 
     def make(workspace: Workspace, _: Lake) -> Plan:
-        return plan_of(workspace, declared_spec(workspace, ref, Spec))
+        return plan_of(workspace, declared(workspace.by_ref(), ref))
 
     carry(make, dry_run=dry_run, json=json)
-
-
-S = TypeVar("S", bound="Spec")
-
-
-def declared_spec(workspace: Workspace, ref: str, kind: type[S]) -> S:
-    """A spec of the project. Raises `RefError` for one that is not there."""
-    from bowerbird.core.errors import RefError
-    from bowerbird.core.specs import of_kind
-
-    specs = workspace.by_ref()
-    if ref not in specs:
-        near = get_close_matches(ref, specs, n=1)
-        expected = f"{near[0]}?" if near else f"one of: {', '.join(specs) or '(none)'}"
-        raise RefError(f"the project declares no {ref}", expected=expected)
-    return of_kind(specs, ref, kind)
 
 
 @features.command()
@@ -123,7 +105,7 @@ def statistics(
     page: Annotated[str, typer.Option(help="write a page into this folder")] = "",
     json: Json = False,
 ) -> None:
-    """Statistics of each column by its kind; beside another version, how far it moved."""
+    """Statistics of each column by its kind; what has moved since."""
     with opened_lake() as lake:
         from bowerbird.data.features.tables import view_of
 
@@ -148,7 +130,7 @@ def statistics(
 
 @features.command()
 def page(port: Port = None, host: Host = None, json: Json = False) -> None:
-    """Every backfill and promotion in a browser: look, carry out, stop, roll back."""
+    """The same in a browser: look, carry out, stop, roll back."""
     from bowerbird.http.server import serve_routes
 
     routes = ("bowerbird.portal.backfills:routes",)
@@ -162,7 +144,7 @@ def push(
     url: Annotated[str, typer.Argument(help="redis://host:6379/0, or ${env:NAME}")],
     json: Json = False,
 ) -> None:
-    """Put the live release of online features into Redis, and make it live there."""
+    """Put the live release of online features into Redis."""
     from bowerbird.workspace.settings import resolve_secrets
 
     with opened_lake() as lake:

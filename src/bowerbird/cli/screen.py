@@ -78,14 +78,30 @@ def as_json_line(value: Any) -> None:
     sys.stdout.flush()
 
 
+def hanging(head: Text | str, *told: Text | str, to: Screen | None = None) -> None:
+    """A line; where it is too long for the terminal, what goes on is indented as its text is."""
+    to, first = to or out, head if isinstance(head, Text) else Text(head)
+    room = max(to.width - first.cell_len, 20)
+    for n, line in enumerate(Text.assemble(*told).wrap(to, room)):
+        line.rstrip()
+        to.print(first if n == 0 else Text(" " * first.cell_len), line, sep="")
+
+
+def indented(text: str, to: Screen | None = None) -> None:
+    """Lines of some text, each going on under where it began."""
+    for line in text.splitlines():
+        inner = line.lstrip()
+        hanging(line[: len(line) - len(inner)], inner, to=to)
+
+
 def error(raised: BowerbirdError) -> None:
     """An error, for people: what was wrong, what was expected, what to type."""
     head = f"{raised.where}: {raised.problem}" if raised.where else raised.problem
-    err.print(Text("error: ", style="bold red"), Text(head), sep="")
+    hanging(Text("error: ", style="bold red"), head, to=err)
     if raised.expected:
-        err.print(Text("  expected: ", style="dim"), Text(raised.expected), sep="")
+        hanging(Text("  expected: ", style="dim"), raised.expected, to=err)
     if raised.fix:
-        err.print(Text("  try: ", style="dim"), Text(raised.fix, style="bold"), sep="")
+        hanging(Text("  try: ", style="dim"), Text(raised.fix, style="bold"), to=err)
 
 
 def made(shown: Made) -> None:
@@ -116,22 +132,26 @@ def plan(shown: Plan) -> None:
     if shown.empty:
         out.print("nothing to do" if not shown.notes else "nothing to do but what is noted:")
     for step in shown.steps:
-        out.print(
+        hanging(
             Text(f"{step.id:>4} ", style="dim"),
             Text(f"{step.kind} ", style="cyan"),
             Text(step.target, style="bold"),
             Text(f"  {step.reason}"),
             Text(_cost(step.cost), style="dim"),
-            sep="",
         )
     _notes(shown)
 
 
 def _notes(shown: Plan) -> None:
     for note in shown.notes:
-        out.print(Text("   - ", style="yellow"), Text(f"{note.ref}: {note.text}"), sep="")
+        noted(f"{note.ref}: {note.text}")
         if note.fix:
-            out.print(Text("     try: ", style="dim"), Text(note.fix, style="bold"), sep="")
+            hanging(Text("     try: ", style="dim"), Text(note.fix, style="bold"))
+
+
+def noted(told: str, to: Screen | None = None) -> None:
+    """Something beside what was asked, on a line of its own."""
+    hanging(Text("   - ", style="yellow"), told, to=to)
 
 
 def explained(shown: Plan) -> None:
@@ -143,12 +163,12 @@ def explained(shown: Plan) -> None:
             Text(step.target, style="bold"),
             sep="",
         )
-        out.print(f"     why    {escape(step.reason)}{_cost(step.cost)}")
+        hanging("     why    ", f"{step.reason}{_cost(step.cost)}")
         for ref, value in step.inputs.items():
             source = f"as of {value.version}" if isinstance(value, Pinned) else _after(value.steps)
-            out.print(f"     reads  {escape(ref)}  [dim]{source}[/dim]")
+            hanging("     reads  ", f"{ref}  ", Text(source, style="dim"))
         base = step.base or "nothing yet"
-        out.print(f"     writes {escape(step.target)}  [dim]on top of {base}[/dim]")
+        hanging("     writes ", f"{step.target}  ", Text(f"on top of {base}", style="dim"))
     if shown.empty:
         plan(shown)
     else:
@@ -199,7 +219,7 @@ def run(shown: RunView) -> None:
     state = Text(shown.stands, style="bold")
     out.print("run ", Text(shown.id, style="bold"), " is ", state, f"  ({shown.principal})", sep="")
     for step in shown.steps:
-        out.print(_step_line(shown.plan.step(step.id), step))
+        hanging(*_step_line(shown.plan.step(step.id), step))
     if shown.cut_off:
         out.print(_GONE)
 
@@ -212,25 +232,24 @@ def outcome(shown: RunView | None) -> None:
     run(shown)
     for step in shown.steps:
         if step.state == StepState.FAILED:
-            err.print(f"\n{step.id} failed:\n{step.error}", markup=False)
+            err.print(f"\n{step.id} failed:")
+            indented(step.error, to=err)
             err.print(f"  log: bowerbird logs {shown.id[:13]} {step.id}", markup=False)
 
 
 _GONE = "its process is gone; `bowerbird apply` goes on"
 
 
-def _step_line(step: Step, record: StepRecord) -> Text:
-    line = Text.assemble(
-        (f"{step.id:>4} ", "dim"),
-        (f"{record.state:<9} ", _COLOURS[record.state]),
-        (step.target, "bold"),
-    )
+def _step_line(step: Step, record: StepRecord) -> tuple[Text, Text]:
+    """How it stands, and what there is to say of it."""
+    head = Text.assemble((f"{step.id:>4} ", "dim"), (f"{record.state:<9} ", _COLOURS[record.state]))
+    line = Text(step.target, style="bold")
     if facts := figures(record.results):
         line.append(f"  {facts}", style="dim")
     if record.state != StepState.DONE and (record.error or record.why):
         first = (record.error or record.why).splitlines()[0]
         line.append(f"  {first}", style="red" if record.error else "yellow")
-    return line
+    return head, line
 
 
 def figures(results: dict[str, Any]) -> str:
@@ -327,7 +346,8 @@ class ProgressScreen:
                 self._bars.remove_task(task)
         if not self._quiet:
             style = _COLOURS[state]
-            line = Text.assemble((f"{step.id:>4} ", "dim"), (f"{state:<9} ", style), step.target)
+            head = Text.assemble((f"{step.id:>4} ", "dim"), (f"{state:<9} ", style))
+            line = Text(step.target)
             if why and state != StepState.DONE:
                 line.append(f"  {why.splitlines()[0]}", style=style)
-            err.print(line)
+            hanging(head, line, to=err)

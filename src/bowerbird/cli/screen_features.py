@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from bowerbird.cli.screen import err, out
+from bowerbird.cli.screen import err, hanging, indented, noted, out
 from bowerbird.cli.screen import table as grid
 
 if TYPE_CHECKING:
@@ -19,12 +19,14 @@ if TYPE_CHECKING:
         StatisticsView,
     )
     from bowerbird.data.features.gates import Finding
-    from bowerbird.data.features.history import CommitView
     from bowerbird.data.features.interop.module import Imported
     from bowerbird.data.features.online import Contents
-    from bowerbird.data.features.views import CellsView, GroupView, Running
+    from bowerbird.data.features.views import Alike, CellsView, GroupView, Running
 
 _NOTHING = "-"
+
+FEW = 12
+"""So many partitions that stand alike are named."""
 
 
 def standing(shown: Sequence[CellsView]) -> None:
@@ -45,42 +47,62 @@ def standing(shown: Sequence[CellsView]) -> None:
     ]
     grid("", ["what", "owner", "current", "to do", "rows", "takes"], rows)
     for one in shown:
-        if one.running is not None:
-            told = at_work(one.running)
-            out.print(Text("   - ", style="yellow"), f"{one.ref}: {told}", sep="", markup=False)
-        if one.held:
-            told = f"{one.held} partitions are held: they were rolled back"
-            out.print(Text("   - ", style="yellow"), f"{one.ref}: {told}", sep="", markup=False)
-        for reason in one.reasons[:3] or ([one.waits] if one.waits else []):
-            out.print(Text("   - ", style="yellow"), f"{one.ref}: {reason}", sep="", markup=False)
+        for told in _beside(one):
+            noted(f"{one.ref}: {told}")
+    if any(one.todo and one.seconds is not None for one in shown):
+        hanging("takes: ", "as rows took before; a worker that must start first comes on top")
+
+
+def _beside(one: CellsView) -> list[str]:
+    """What of a backfill or promotion is worth a line of its own."""
+    told = [at_work(one.running)] if one.running is not None else []
+    if one.failure is not None:
+        told.append(f"its newest run {one.failure.told}")
+    if one.held:
+        told.append(f"{one.held} partitions are held: they were rolled back")
+    return told + list(one.reasons[:3] or ([one.waits] if one.waits else []))
 
 
 def one(shown: OneView) -> None:
-    """A backfill or promotion: its partitions that are not current, its versions, its last runs."""
+    """A backfill or promotion: its partitions that are not current, its versions, its last run,
+    what the gates found."""
+    from bowerbird.data.features.views import alike
+
     standing([shown.line])
     for name, text in shown.facts.items():
         if text:
-            out.print(f"{name}: {text}", markup=False)
+            hanging(f"{name}: ", text)
     for note in (note for note in shown.notes if note.text != shown.line.waits):
-        out.print(Text("   - ", style="yellow"), note.text, sep="", markup=False)
-    left = [part for part in shown.partitions if part.standing != "current"]
-    if left:
-        grid("", ["partition", "stands", "why"], [[p.cell, p.standing, p.why] for p in left])
+        noted(note.text)
+    for some in alike(shown.partitions):
+        if some.standing != "current":
+            _partitions(some)
     rows = [
-        [one.version, one.by, f"{one.partitions:,}", f"{one.rows or 0:,}", _became(one, n)]
+        [one.version, one.by, f"{one.partitions:,}", f"{one.rows or 0:,}", _became(shown, n)]
         for n, one in enumerate(shown.commits)
     ]
     if rows:
         grid("", ["version", "by", "partitions", "rows", ""], rows)
     for run in shown.runs[:1]:
         out.print(f"run {run.run[:13]} of {run.by} is {run.stands}", markup=False)
-        if run.error:
-            out.print(run.error, markup=False)
+    if shown.line.failure is not None:
+        indented(shown.line.failure.error)
+    elif shown.verdict.of == shown.line.ref and shown.verdict.live:
+        findings(shown.verdict.live)
 
 
-def _became(one: CommitView, nth: int) -> str:
+def _partitions(some: Alike) -> None:
+    """Partitions that stand alike: a few of them, and how many more."""
+    many, why = len(some.partitions), f": {some.why}" if some.why else ""
+    hanging(f"{many:,} {some.standing}", why)
+    told = " ".join(part.cell for part in some.partitions[:FEW])
+    hanging("   ", told + (f" and {many - FEW:,} more (--json shows all)" if many > FEW else ""))
+
+
+def _became(shown: OneView, nth: int) -> str:
     """What a version is now, in words."""
-    told = ["live"] if nth == 0 else []
+    one = shown.commits[nth]
+    told = [shown.newest] if nth == 0 else []
     told += [f"back to {one.back_to}"] if one.back_to else []
     return ", ".join([*told, "rolled back"] if one.undone else told)
 
@@ -88,7 +110,8 @@ def _became(one: CommitView, nth: int) -> str:
 def at_work(one: Running) -> str:
     """How far a run is."""
     told = f"run {one.run[:13]} of {one.by} is {one.state}: {one.done} of {one.steps} steps"
-    return told + (f", {one.cells_done:,} of {one.cells:,} partitions" if one.cells else "")
+    told += f", {one.cells_done:,} of {one.cells:,} partitions" if one.cells else ""
+    return told + ("" if one.moving else "; bowerbird apply goes on with it")
 
 
 def group(shown: GroupView) -> None:
@@ -102,7 +125,7 @@ def group(shown: GroupView) -> None:
         out.print(f"used by {', '.join(shown.used_by)}")
     grid("", ["column", "type"], [[name, kind] for name, kind in shown.columns.items()])
     if shown.sql:
-        out.print(shown.sql, markup=False, highlight=False)
+        out.print(shown.sql, markup=False, soft_wrap=True)  # as it is, to be copied
 
 
 def statistics(shown: StatisticsView) -> None:
@@ -125,7 +148,7 @@ def statistics(shown: StatisticsView) -> None:
     grid("", heads, rows)
     for one in shown.columns:
         for told in oddities(one):
-            out.print(Text("   - ", style="yellow"), f"{one.column}: {told}", sep="", markup=False)
+            noted(f"{one.column}: {told}")
     if shown.findings:
         findings(shown.findings)
     if shown.against:
@@ -168,7 +191,7 @@ def findings(shown: Sequence[Finding]) -> None:
     for one in bad:
         _finding(one, "failed", "red")
         for row in one.examples:
-            out.print(f"           {row}", markup=False, style="dim")
+            hanging("           ", Text(row, style="dim"))
     for gate, ones in _by_gate([one for one in shown if one.passed]).items():
         if len(ones) == 1:
             _finding(ones[0], "passed", "green")
@@ -195,7 +218,7 @@ def imported(shown: Imported, to: str) -> None:
     if to:
         screen.print(f"wrote {to}: {', '.join(shown.specs)}", markup=False)
     for note in shown.notes:
-        screen.print(Text("   - ", style="yellow"), Text(note), sep="")
+        noted(note, screen)
 
 
 def _by_gate(shown: Sequence[Finding]) -> dict[str, list[Finding]]:
@@ -207,9 +230,7 @@ def _by_gate(shown: Sequence[Finding]) -> dict[str, list[Finding]]:
 
 def _finding(one: Finding, word: str, colour: str) -> None:
     where = f"{one.gate} {one.column}".rstrip()
-    out.print(
-        Text(f"   {word}  ", style=colour), Text(where, style="bold"), Text(f": {one.text}"), sep=""
-    )
+    hanging(Text(f"   {word}  ", style=colour), Text(where, style="bold"), f": {one.text}")
 
 
 def share(value: float | None) -> str:

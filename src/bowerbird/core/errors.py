@@ -8,6 +8,7 @@
     │   ├── SpecError             a spec that does not decode or contradicts itself
     │   ├── FunctionError         a named function that cannot be imported or given a meaning
     │   ├── SettingsError         a bad or missing setting
+    │   ├── RefusedError          results that a check does not let through; carries what it found
     │   └── PlanError             specs that cannot become a plan (a cycle, two specs with one name)
     ├── ConflictError             somebody else got there first                   (exit 3)
     │   ├── PlanAgainError        the world moved on since the plan was made
@@ -30,7 +31,7 @@ that it can cross from a worker to the driver.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class BowerbirdError(Exception):
@@ -98,6 +99,16 @@ class FunctionError(UserError):
 
 class SettingsError(UserError):
     """A setting that is missing, unknown or of the wrong type."""
+
+
+class RefusedError(UserError):
+    """Results that a check does not let through. results: what it found, kept with the step."""
+
+    def __init__(
+        self, problem: str, *, results: dict[str, Any] | None = None, **told: str | None
+    ) -> None:
+        super().__init__(problem, **told)
+        self.results = results or {}
 
 
 class PlanError(UserError):

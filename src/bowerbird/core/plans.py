@@ -251,15 +251,19 @@ class _Batch(NamedTuple):
     reasons: list[str]
 
     def step(self, step: Step) -> Step:
-        counted = Counter(self.reasons)
-        told = [why if n == 1 else f"{n} cells {why}" for why, n in counted.most_common(3)]
         return msgspec.structs.replace(
             step,
             cell=WHOLE if len(self.wants) > 1 else step.cell,
             cells={want.cell: want.data for want in self.wants},
-            reason="; ".join(told),
+            reason="; ".join(counted(self.reasons)[:3]),
             cost=total_cost([want.cost for want in self.wants]),
         )
+
+
+def counted(reasons: Iterable[str]) -> list[str]:
+    """Why cells are to be made: each reason once, with how many cells it is of; the most first."""
+    found = Counter(reasons).most_common()
+    return [why if n == 1 else f"{n} cells {why}" for why, n in found]
 
 
 def total_cost(costs: Sequence[Cost]) -> Cost:

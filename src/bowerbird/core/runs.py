@@ -55,7 +55,8 @@ class StepRecord(msgspec.Struct, frozen=True):
     attempts: how often it was begun. failures: how often it failed and was to be tried again.
     at_large: attempts (by number) that were begun and did not say that they are over: dead or late,
       so they may still commit. until, why: of a step that waits. error: of one that failed.
-    version, meaning: of one that is done. results: small values that it reported (rows, bytes).
+    version, meaning: of one that is done. results: small values that it reported (rows, bytes); of
+      one that a check refused, what the check found.
     holder: who leased it and has not given the lease back (it may have run out, at `leased_until`).
     """
 
@@ -123,12 +124,13 @@ class Failed(msgspec.Struct, frozen=True):
     """The step raised.
 
     error: what the user is told. kind: the name of the error's class. again: when another attempt
-    may start; None: it would end the same.
+    may start; None: it would end the same. results: of one that a check refused.
     """
 
     error: str
     kind: str = ""
     again: datetime | None = None
+    results: dict[str, Any] = {}
 
 
 class Waits(msgspec.Struct, frozen=True):

@@ -14,7 +14,8 @@ and in YAML, with the same field names::
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
 from functools import cache
 from typing import Any, ClassVar, TypeVar
 
@@ -60,18 +61,33 @@ class Spec(Named, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_
         """Raise `SpecError` where fields that decode contradict each other."""
 
 
+FEW = 8
+"""So many names are shown to who asked for one that is not there."""
+
 Wanted = TypeVar("Wanted", bound=Spec)
 
 
 def of_kind(specs: Mapping[str, Spec], ref: str, kind: type[Wanted]) -> Wanted:
-    """The spec at a ref, for whom only one kind will do. Raises `RefError` if it is another."""
-    found = specs[ref]
+    """The spec at a ref, for whom only one kind will do. Raises `RefError` if it is another, or if
+    the project declares none."""
+    found = specs.get(ref)
+    if found is None:
+        raise RefError(f"the project declares no {ref}", expected=_near(ref, list(specs)))
     if not isinstance(found, kind):
         raise RefError(
             f"{ref} is a {type(found).__name__}, not a {kind.__name__}",
             expected=f"the ref of a {kind.__name__}, as in {kind_of(kind.__name__)}:namespace/name",
         )
     return found
+
+
+def _near(ref: str, known: Sequence[str]) -> str:
+    """The name that somebody may have meant; else some that there are."""
+    if near := get_close_matches(ref, known, n=1):
+        return f"{near[0]}?"
+    more = len(known) - FEW
+    some = ", ".join(known[:FEW]) or "(none)"
+    return f"one of: {some}" + (f", and {more} more" if more > 0 else "")
 
 
 def needed(specs: Mapping[str, Spec], ref: str) -> frozenset[str]:

@@ -80,8 +80,9 @@ def finish(
         case Burnt():
             why = "another attempt gave the step up"
             return replace(free, state=StepState.FAILED, error=why, error_kind="", ended=now)
-        case Failed(error, kind, None):
-            return replace(free, state=StepState.FAILED, error=error, error_kind=kind, ended=now)
+        case Failed(error, kind, None, results):
+            fails = replace(free, state=StepState.FAILED, error=error, error_kind=kind, ended=now)
+            return replace(fails, results=results)
         case Failed(error, kind, again):
             waits = replace(free, state=StepState.WAITING, until=again, why=error)
             return replace(waits, error=error, error_kind=kind, failures=step.failures + 1)

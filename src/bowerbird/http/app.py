@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bowerbird.http.headers import Headers
-from bowerbird.http.pages import problem_page
+from bowerbird.http.pages import PLACES, Place, problem_page
 from bowerbird.http.problems import Problem, Refused, add_problems, answer
 
 _logger = logging.getLogger("bowerbird.http")
@@ -28,7 +28,7 @@ HEALTH = {"/healthz", "/readyz"}
 class Mount(msgspec.Struct, frozen=True):
     """What a room puts into the application.
 
-    title: what it shows, in a few words. home: the path of its first page.
+    title: what it shows, in a few words. home: the path of its first page; every page leads there.
     expected: parameter -> what it must be, in words. ready: facts of a room that can answer; raises
     where it cannot. close: called once the server has ended.
     """
@@ -58,6 +58,7 @@ def application(mounts: Sequence[Mount], authorise: Authorise | None) -> FastAPI
     expected = {name: told for mount in mounts for name, told in mount.expected.items()}
     page = partial(_page, mounts)
     refused = add_problems(app, page, expected)
+    app.add_middleware(Leads, places=tuple(Place(mount.title, mount.home) for mount in mounts))
     if authorise is not None:
         app.add_middleware(Door, authorise=authorise, refused=refused)
     app.add_middleware(Headers)
@@ -102,6 +103,21 @@ class Door:
                 await self._refused(request, error)(scope, receive, send)
                 return
         await self.app(scope, receive, send)
+
+
+class Leads:
+    """Tells every page where the rooms' first pages are. Plain ASGI, as `Headers`."""
+
+    def __init__(self, app: ASGIApp, places: tuple[Place, ...]) -> None:
+        self.app = app
+        self._places = places
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        before = PLACES.set(self._places)
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            PLACES.reset(before)
 
 
 def _page(mounts: Sequence[Mount], request: Request, problem: Problem) -> str:

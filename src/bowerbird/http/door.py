@@ -26,7 +26,7 @@ def access_token(home: Home) -> str:
 
     Raises `SettingsError` where its file is empty: an empty token would let everybody in.
     """
-    path = Path(home.state) / "token"
+    path = token_file(home)
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         _put_whole(path, secrets.token_urlsafe(24))
@@ -38,6 +38,11 @@ def access_token(home: Home) -> str:
             fix="remove it, and start the server again: it makes a new one",
         )
     return token
+
+
+def token_file(home: Home) -> Path:
+    """Where the token lies."""
+    return Path(home.state) / "token"
 
 
 def _put_whole(path: Path, text: str) -> None:
@@ -62,14 +67,17 @@ def cookie_of(token: str) -> tuple[str, str]:
     return f"bowerbird_{_derived(token, 'name')[:12]}", _derived(token, "value")
 
 
-def check(request: Request, token: str) -> None:
-    """Let in who shows the token: as a bearer, in the query, or in a cookie.
+def check(request: Request, token: str, lies: str = "the file of the token") -> None:
+    """Let in who shows the token: as a bearer, in the query, or in a cookie. lies: where it is
+    found, for who does not.
 
     What changes something shows a bearer, or the cookie from one of our own pages. A browser sends
     the cookie with whatever another server of this machine made it send, since a site is a name
     without its port: so the cookie alone says who, and not who asked.
     """
     from fastapi import HTTPException
+
+    from bowerbird.http.problems import short
 
     looks = request.method in ONLY_LOOKS
     scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
@@ -78,9 +86,15 @@ def check(request: Request, token: str) -> None:
     name, value = cookie_of(token)
     known = _same(shown, token) if shown else _same(request.cookies.get(name, ""), value)
     if not (token and known):  # an empty token lets nobody in
-        raise HTTPException(401, "show the token that the server's command printed: /?token=…")
+        raise HTTPException(401, _wanted(short(request.url.path), lies, looks=looks))
     if not (looks or bearer or _from_here(request)):
         raise HTTPException(403, "this was not asked from a page of this server")
+
+
+def _wanted(path: str, lies: str, *, looks: bool) -> str:
+    """What to do for who did not show the token."""
+    how = f"open {path}" if looks else f"ask for {path} from a page that was opened"
+    return f"{how} with ?token=…: the server's command printed the token, and it lies in {lies}"
 
 
 def guarded(app: FastAPI, token: str) -> FastAPI:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Callable, Iterable
 from threading import Event as Flag
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from bowerbird.core.errors import SettingsError, UserError
 from bowerbird.core.functions import load
-from bowerbird.http.door import access_token, check, guarded
+from bowerbird.http.door import access_token, check, guarded, token_file
 from bowerbird.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def serve_routes(workspace: Workspace, routes: Iterable[str], *, stop: Flag, say
             for name in routes:
                 mount = load(name)(workspace, say)
                 mounts += [] if mount is None else [mount]
+            mounts.sort(key=lambda mount: mount.home)  # the first page of all comes first
             _serve(workspace, mounts, listener, stop, say)
         finally:
             for opened in mounts:
@@ -48,7 +50,8 @@ def _serve(
     if not mounts:
         raise UserError("no room has anything to show yet", fix="bowerbird apply")
     token = access_token(workspace.home)
-    app = application(mounts, authorise=lambda request: check(request, token))
+    lies = os.path.relpath(token_file(workspace.home), workspace.loaded.project)
+    app = application(mounts, authorise=lambda request: check(request, token, lies))
     host, port = listener.getsockname()[:2]
     at = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     for mount in mounts:

@@ -6,12 +6,11 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from bowerbird.data.features.beside import Beside
 from bowerbird.data.features.desk import Board, OneView, Shown
 from bowerbird.data.features.history import Back, RunPage, StepLine
-from bowerbird.data.features.views import CellsView, PartitionView, Standing
+from bowerbird.data.features.verdicts import Verdict
+from bowerbird.data.features.views import CellsView, alike
 from bowerbird.http.problems import Problem
 from bowerbird.portal import formats
 from bowerbird.portal.report import environment
@@ -20,31 +19,28 @@ from bowerbird.portal.statistics import render
 if TYPE_CHECKING:
     import jinja2
 
-MANY = 200
-"""So many partitions of one standing are listed; of more, the rest is counted."""
+FEW = 20
+"""So many partitions or versions are listed; of more, the rest is counted, and shown if asked."""
 
 _SHOWN: dict[str, tuple[str, Callable[[CellsView], bool]]] = {
     "": ("all", lambda one: one.cells >= 0),
     "todo": ("to do", lambda one: one.todo > 0),
-    "running": ("running", lambda one: one.running is not None),
+    "running": ("running", lambda one: _moving(one)),
+    "cut-off": ("cut off", lambda one: one.running is not None and one.running.cut_off),
+    "failed": ("refused or failed", lambda one: one.failure is not None),
     "held": ("held", lambda one: one.held > 0),
 }
 
 
-class Group(msgspec.Struct, frozen=True):
-    """Partitions that stand alike: the first of them, and how many there are."""
-
-    standing: Standing
-    first: tuple[PartitionView, ...]
-    count: int
+def _moving(one: CellsView) -> bool:
+    return one.running is not None and one.running.moving
 
 
 def board(view: Board, find: str, show: str, nonce: str) -> str:
     """Every backfill and promotion; those only that are looked for."""
     found = [one for one in view.lines if _matches(one, find)]
-    tabs = [
-        (name, label, sum(test(one) for one in found)) for name, (label, test) in _SHOWN.items()
-    ]
+    counts = [(name, label, sum(map(test, found))) for name, (label, test) in _SHOWN.items()]
+    tabs = [tab for tab in counts if tab[2] or tab[0] in ("", show)]
     _, test = _SHOWN.get(show, _SHOWN[""])
     return _render(
         "board",
@@ -54,33 +50,33 @@ def board(view: Board, find: str, show: str, nonce: str) -> str:
         find=find,
         show=show if show in _SHOWN else "",
         told=told(view.lines),
-        moving=any(one.running for one in view.lines),
+        moving=any(map(_moving, view.lines)),
         nonce=nonce,
     )
 
 
-def one(view: OneView, nonce: str) -> str:
-    """One, with its partitions, versions and runs."""
+def one(view: OneView, nonce: str, *, many: int | None = FEW) -> str:
+    """One, with its partitions, versions and runs. many: so many of each are listed; None: all."""
+    gated = view.line.ref == view.verdict.of
     return _render(
         "one",
         view=view,
-        groups=groups(view.partitions),
-        refused=next((run for run in view.runs[:1] if run.error), None),
-        failed=[found for found in view.findings if not found.passed],
-        passed=[found for found in view.findings if found.passed],
-        moving=view.line.running is not None,
+        groups=alike(view.partitions),
+        verdict=view.verdict if gated else Verdict(failure=view.line.failure),
+        moving=_moving(view.line),
+        many=many,
         nonce=nonce,
     )
 
 
-def plan(view: Shown, problem: Problem | None = None) -> str:
+def plan(view: Shown, problem: Problem | None = None, *, many: int | None = FEW) -> str:
     """A plan with its costs, to confirm. problem: why the last one was not carried out."""
-    return _render("plan", view=view, problem=problem)
+    return _render("plan", view=view, problem=problem, many=many)
 
 
-def way_back(view: Back, problem: Problem | None = None) -> str:
+def way_back(view: Back, problem: Problem | None = None, *, many: int | None = FEW) -> str:
     """A rollback with what it moves, to confirm."""
-    return _render("way_back", view=view, problem=problem)
+    return _render("way_back", view=view, problem=problem, many=many)
 
 
 def run(view: RunPage, nonce: str) -> str:
@@ -89,12 +85,12 @@ def run(view: RunPage, nonce: str) -> str:
     return _render("run", view=view, moving=moving, nonce=nonce)
 
 
-def statistics(shown: Beside) -> str:
+def statistics(shown: Beside, verdict: Verdict) -> str:
     """The page of statistics, of the partitions that were read."""
     many = f"{len(shown.cells)} of {shown.there} staged partitions" * (
         len(shown.cells) < shown.there
     )
-    return render(shown.view, back=path_of(shown.view.name), about=many)
+    return render(shown.view, back=path_of(shown.view.name), about=many, gates=verdict)
 
 
 def path_of(ref: str) -> str:
@@ -108,7 +104,9 @@ def told(lines: Sequence[CellsView]) -> str:
         return "No backfill and no promotion is declared."
     counts = (
         (sum(bool(one.todo) for one in lines), "has something to do", "have something to do"),
-        (sum(one.running is not None for one in lines), "is being made", "are being made"),
+        (sum(map(_moving, lines)), "is being made", "are being made"),
+        (sum(map(_SHOWN["cut-off"][1], lines)), "is cut off", "are cut off"),
+        (sum(map(_SHOWN["failed"][1], lines)), "was refused or failed", "were refused or failed"),
         (
             sum(bool(one.waits) for one in lines),
             "waits for bowerbird apply",
@@ -132,13 +130,6 @@ def results(step: StepLine) -> str:
     return ", ".join(told) or step.why
 
 
-def groups(partitions: Sequence[PartitionView]) -> list[Group]:
-    """Partitions by how they stand: what is current is last."""
-    order = (Standing.STALE, Standing.MISSING, Standing.HELD, Standing.OUTSIDE, Standing.CURRENT)
-    found = {kind: [one for one in partitions if one.standing is kind] for kind in order}
-    return [Group(kind, tuple(some[:MANY]), len(some)) for kind, some in found.items() if some]
-
-
 def _matches(one: CellsView, find: str) -> bool:
     words = find.lower().split()
     text = f"{one.ref} {one.owner} {one.target} {' '.join(one.reads)}".lower()
@@ -153,7 +144,7 @@ def _render(name: str, **values: object) -> str:
 def _environment() -> jinja2.Environment:
     made = environment()
     made.filters.update(path=path_of, some=_some, results=results)
-    made.globals.update(many=MANY, nothing=formats.NOTHING)
+    made.globals.update(nothing=formats.NOTHING)
     return made
 
 

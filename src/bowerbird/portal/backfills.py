@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Annotated
 from urllib.parse import parse_qsl
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from starlette.exceptions import HTTPException
 
@@ -52,6 +52,14 @@ async def _form(request: Request) -> dict[str, str]:
 Form = Annotated[dict[str, str], Depends(_form)]
 
 
+def _many(all_: Annotated[bool, Query(alias="all")] = False) -> int | None:
+    """How many of a long list are shown."""
+    return None if all_ else pages.FEW
+
+
+Many = Annotated[int | None, Depends(_many)]
+
+
 def _add_views(router: APIRouter, desk: Desk) -> None:
     """The same values for programs."""
 
@@ -71,21 +79,22 @@ def _add_looks(router: APIRouter, desk: Desk) -> None:
         return scripted(pages.board(desk.board(), find, show, nonce), nonce)
 
     @router.get(HOME + "/{kind}/{namespace}/{name}", include_in_schema=False)
-    def one(kind: str, namespace: str, name: str) -> Response:
-        nonce = new_nonce()
-        return scripted(pages.one(desk.one(f"{kind}:{namespace}/{name}"), nonce), nonce)
+    def one(kind: str, namespace: str, name: str, many: Many) -> Response:
+        nonce, found = new_nonce(), desk.one(f"{kind}:{namespace}/{name}")
+        return scripted(pages.one(found, nonce, many=many), nonce)
 
     @router.get(HOME + "/{kind}/{namespace}/{name}/statistics", include_in_schema=False)
     def statistics(kind: str, namespace: str, name: str) -> Response:
-        return HTMLResponse(pages.statistics(desk.statistics(f"{kind}:{namespace}/{name}")))
+        return HTMLResponse(pages.statistics(*desk.statistics(f"{kind}:{namespace}/{name}")))
 
 
 def _add_plans(router: APIRouter, desk: Desk) -> None:
     path = HOME + "/{kind}/{namespace}/{name}/plan"
 
     @router.get(path, include_in_schema=False)
-    def plan(kind: str, namespace: str, name: str, release: bool = False) -> Response:
-        return HTMLResponse(pages.plan(desk.plan(f"{kind}:{namespace}/{name}", release=release)))
+    def plan(kind: str, namespace: str, name: str, many: Many, release: bool = False) -> Response:
+        found = desk.plan(f"{kind}:{namespace}/{name}", release=release)
+        return HTMLResponse(pages.plan(found, many=many))
 
     @router.post(path, include_in_schema=False)
     def carry(kind: str, namespace: str, name: str, form: Form) -> Response:
@@ -102,8 +111,9 @@ def _add_rollbacks(router: APIRouter, desk: Desk) -> None:
     path = HOME + "/{kind}/{namespace}/{name}/rollback"
 
     @router.get(path, include_in_schema=False)
-    def way_back(kind: str, namespace: str, name: str, to: str = "") -> Response:
-        return HTMLResponse(pages.way_back(desk.way_back(f"{kind}:{namespace}/{name}", to)))
+    def way_back(kind: str, namespace: str, name: str, many: Many, to: str = "") -> Response:
+        found = desk.way_back(f"{kind}:{namespace}/{name}", to)
+        return HTMLResponse(pages.way_back(found, many=many))
 
     @router.post(path, include_in_schema=False)
     def roll_back(kind: str, namespace: str, name: str, form: Form) -> Response:

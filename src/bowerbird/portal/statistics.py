@@ -12,6 +12,8 @@ from pathlib import Path
 import msgspec
 
 from bowerbird.data.features.figures import ColumnFigures, StatisticsView
+from bowerbird.data.features.gates import passed
+from bowerbird.data.features.verdicts import Verdict
 from bowerbird.portal import bars, formats
 from bowerbird.portal.report import environment
 from bowerbird.stats import drift
@@ -30,8 +32,11 @@ def write_statistics(view: StatisticsView, folder: Path) -> Path:
     return page
 
 
-def render(view: StatisticsView, *, back: str = "", about: str = "") -> str:
-    """The page. back: where the application leads back to; about: what it is of."""
+def render(
+    view: StatisticsView, *, back: str = "", about: str = "", gates: Verdict | None = None
+) -> str:
+    """The page. back: where the application leads back to; about: what it is of; gates: what they
+    say of it there, where it is shown by the application."""
     from markupsafe import Markup
 
     made = environment()
@@ -49,16 +54,14 @@ def render(view: StatisticsView, *, back: str = "", about: str = "") -> str:
         frequent=lambda *given: Markup(bars.frequent(*given)),  # noqa: S704
         trend=lambda *given: Markup(bars.trend(*given)),  # noqa: S704
     )
-    failed = [one for one in view.findings if not one.passed]
-    passed = [one for one in view.findings if one.passed]
     shown = made.get_template("statistics.html.j2")
     return shown.render(
         view=view,
         back=back,
         about=about,
-        failed=failed,
-        passed=passed,
-        verdict=verdict(view),
+        gates=gates,
+        bad=gates.failure is not None if gates else not passed(view.findings),
+        verdict=gates.told if gates else verdict(view),
         trends=_trends(view),
         many=sum(len(part.columns) for part in view.parts) > MANY,
         large=drift.LARGE,
@@ -70,7 +73,7 @@ def verdict(view: StatisticsView) -> str:
     failed = sum(not one.passed for one in view.findings)
     total = len(view.findings)
     if not total:
-        return "No gate has judged this version."
+        return "Gates are asked when it is promoted, not here."
     if failed:
         return f"{failed} of {total} checks failed: not to be promoted as it is."
     return "The check passed." if total == 1 else f"All {total} checks passed."

@@ -119,8 +119,9 @@ class LedgerConformance:
         ledger.finish(late, Failed("late", "StepError"))
         assert ledger.run(run.id).step("s1").state == StepState.RUNNING
         assert ledger.run(run.id).step("s1").at_large == (2,)
-        ledger.finish(held, Failed("no", "StepError"))
-        assert ledger.run(run.id).step("s1").error == "no"
+        ledger.finish(held, Failed("no", "RefusedError", results={"findings": [1]}))
+        step = ledger.run(run.id).step("s1")
+        assert (step.error, step.results) == ("no", {"findings": [1]})
 
     def test_what_ended_stays_as_it_ended(self, ledger: Ledger) -> None:
         run = ledger.start(PLAN, "user:ada")

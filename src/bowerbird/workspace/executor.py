@@ -19,7 +19,13 @@ from msgspec.structs import replace
 
 from bowerbird.core.clock import Clock
 from bowerbird.core.engine import Engine, Outcome
-from bowerbird.core.errors import BowerbirdError, CancelledError, PlanAgainError, StepError
+from bowerbird.core.errors import (
+    BowerbirdError,
+    CancelledError,
+    PlanAgainError,
+    RefusedError,
+    StepError,
+)
 from bowerbird.core.faults import point
 from bowerbird.core.plans import Pinned, Step, meaning
 from bowerbird.core.runs import (
@@ -299,7 +305,8 @@ class Executor:
             done = self._burn(run, step)
             if done is not None:
                 return done, "it had committed before"
-        return Failed(text, name), text
+        found = ours.results if isinstance(ours, RefusedError) else {}
+        return Failed(text, name, results=found), text
 
     def _discard(self, run: RunRecord, step: Step, lease: Lease) -> None:
         """Delete what this attempt wrote; it can not commit any more."""

@@ -201,6 +201,24 @@ class SqlLedger:
         with self._database.read() as connection:
             return [_run(connection, run_id) for run_id in connection.execute(query).scalars()]
 
+    def failures(self) -> dict[str, tuple[str, StepRecord]]:
+        """Targets whose newest run failed there -> that run's id, and the step that failed."""
+        newest = (
+            sa.select(STEPS.c.target, sa.func.max(RUNS.c.number).label("number"))
+            .join(RUNS, RUNS.c.id == STEPS.c.run)
+            .group_by(STEPS.c.target)
+            .subquery()
+        )
+        query = (
+            sa.select(STEPS.c.target, STEPS.c.run, STEPS.c.record)
+            .join(RUNS, RUNS.c.id == STEPS.c.run)
+            .join(newest, (newest.c.target == STEPS.c.target) & (newest.c.number == RUNS.c.number))
+            .where(STEPS.c.state == "failed")
+        )
+        with self._database.read() as connection:
+            rows = connection.execute(query).all()
+        return {row.target: (row.run, _step(row.record)) for row in rows}
+
     def meanings(self) -> Mapping[str, Tree]:
         """Every meaning tree that is kept, by hash; each is read when it is asked for."""
         return _Meanings(self._database)

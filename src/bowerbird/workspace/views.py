@@ -8,6 +8,8 @@ from bowerbird.core.errors import RefError
 from bowerbird.core.runs import RunRecord, RunState
 from bowerbird.workspace.workspace import Workspace
 
+CUT_OFF = "cut off"
+
 
 class RunView(RunRecord, frozen=True):
     """A run, and whether it is cut off: not ended and not waiting, with nobody at it."""
@@ -17,7 +19,7 @@ class RunView(RunRecord, frozen=True):
     @property
     def stands(self) -> str:
         """Its state, in words."""
-        return "cut off" if self.cut_off else str(self.state)
+        return CUT_OFF if self.cut_off else str(self.state)
 
 
 class StepLog(msgspec.Struct, frozen=True):

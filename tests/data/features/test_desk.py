@@ -4,16 +4,30 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from bowerbird.core.errors import RefError
+from bowerbird.core.plans import Plan
 from bowerbird.core.runs import RunState
 from bowerbird.data.features.desk import Desk
 from bowerbird.engines import EngineKind, open_engine
 from bowerbird.rooms import registry
 from bowerbird.workspace.settings import load_settings
 from bowerbird.workspace.workspace import Workspace
-from tests.data.features.shop import SPECS, STAGED, apply, staged, stocked
+from tests.data.features.shop import (
+    SOURCES,
+    SPECS,
+    STAGED,
+    apply,
+    events,
+    open_shop,
+    put,
+    staged,
+    stocked,
+)
+from tests.data.features.test_promotion import PROMOTED
 
 COLUMNS = 'columns={"n_3d": Count(over="3d"), "sum_7d": Sum("amount", over="7d")},'
 COMPUTED = SPECS.replace(COLUMNS, 'function="own.calc:value", schema={"v": "long"},')
@@ -23,6 +37,55 @@ import pyarrow as pa
 def value(events, asked):
     return pa.table({"v": pa.array([%d] * asked.num_rows, pa.int64())})
 """
+
+
+@pytest.mark.slow
+def test_one_is_planned_once_and_says_what_the_board_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = stocked(tmp_path, range(20, 28), PROMOTED)
+    apply(shop)
+    put(shop, SOURCES[0], events([21], each=14, seed=8))
+    desk, made, plan = Desk(shop), 0, Workspace.plan
+
+    def counted(*given: Any, **named: Any) -> Plan:
+        nonlocal made
+        made += 1
+        return plan(*given, **named)
+
+    monkeypatch.setattr(Workspace, "plan", counted)
+    one = desk.one(STAGED)
+    assert made == 1
+    assert one.line in desk.board().lines
+    stale = [part.why for part in one.partitions if part.standing == "stale"]
+    assert set(stale) == {"table:shop/events changed"}
+    # Of all partitions together, however many a commit takes.
+    assert len(stale) == one.line.todo > 5
+    assert one.line.reasons == (f"{len(stale)} cells stale: table:shop/events changed",)
+    desk.close()
+    shop.close()
+
+
+@pytest.mark.parametrize(
+    ("ref", "problem", "expected"),
+    [
+        ("backfill:shop/spnd", "the project declares no backfill:shop/spnd", STAGED + "?"),
+        ("x", "the project declares no x", "one of: "),
+        (SOURCES[0], f"{SOURCES[0]} is a Table", "the ref of a Backfill or of a Promotion"),
+    ],
+)
+def test_a_ref_to_nothing_is_told_with_the_name_that_is_near(
+    tmp_path: Path, ref: str, problem: str, expected: str
+) -> None:
+    shop = open_shop(tmp_path)
+    desk = Desk(shop)
+    for ask in (desk.one, desk.plan, desk.statistics, desk.way_back):
+        with pytest.raises(RefError) as told:
+            ask(ref)
+        assert told.value.problem == problem
+        assert str(told.value.expected).startswith(expected)
+    desk.close()
+    shop.close()
 
 
 @pytest.mark.slow

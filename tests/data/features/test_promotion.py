@@ -13,7 +13,8 @@ from bowerbird.core.errors import SpecError
 from bowerbird.core.plans import Allowed
 from bowerbird.core.runs import RunRecord, RunState
 from bowerbird.core.targets import LogTarget, Token
-from bowerbird.data.features.check import kept, statistics_of
+from bowerbird.data.features.check import findings, kept, statistics_of
+from bowerbird.data.features.verdicts import failure
 from bowerbird.lake import Lake, TableLog, read
 from bowerbird.workspace.workspace import Workspace
 from tests.data.features import shop as world
@@ -86,6 +87,8 @@ def test_all_staging_tables_are_promoted_in_one_commit(tmp_path: Path) -> None:
     apply(shop)
     assert len(commits(shop)) == 1
     found = training(shop)
+    gates = {one.gate for one in findings(shop.home, "promotion:shop/training")}
+    assert gates == {"RowCount", "NoDuplicates", "NoLeakage", "Coverage", "Finite", "Drift"}
     assert [row["row_id"] for row in found] == sorted(rows(DAYS)["row_id"].to_pylist())
     spend = world.staged(shop).to_pylist()
     visits = world.staged(shop, "backfill:shop/more").to_pylist()
@@ -207,6 +210,10 @@ def test_a_check_that_fails_after_the_commit_rolls_it_back_by_itself(tmp_path: P
     assert "not_too_many of at_day=1970-01-26" in text
     assert f"rolled back to version {version}" in text
     assert training(shop) == live
+    told = failure(shop.ledger.failures()["promotion:shop/training"])
+    assert told is not None
+    assert "was refused by" in told.told
+    assert any("not_too_many" in gate for gate in told.gates)
     history = TableLog(Lake(shop.home), INTO).load()
     assert history.entries[0].results["bytes_written"] == 0
     # It is not tried again by itself: what was rolled back is held, and the plan says so.

@@ -16,7 +16,7 @@ import msgspec
 
 from bowerbird.core import functions
 from bowerbird.core.clock import SystemClock
-from bowerbird.core.errors import RefError, UserError
+from bowerbird.core.errors import RefError, RefusedError
 from bowerbird.core.faults import point
 from bowerbird.core.inside import tell
 from bowerbird.core.meaning import digest
@@ -27,7 +27,7 @@ from bowerbird.core.steps import Home
 from bowerbird.core.targets import WHOLE, Entry, History, LogTarget, Read, Token, Version
 from bowerbird.data.features import promote
 from bowerbird.data.features.backfill import groups_of
-from bowerbird.data.features.gates import Facts, Finding, Gate, RowCount, calls_of, failures, judge
+from bowerbird.data.features.gates import Facts, Finding, Gate, calls_of, failures, halves, judge
 from bowerbird.data.features.specs import Backfill, FeatureGroup, Promotion
 from bowerbird.data.features.statistics import (
     Statistics,
@@ -36,6 +36,7 @@ from bowerbird.data.features.statistics import (
     merged_columns,
     summarise,
 )
+from bowerbird.data.features.verdicts import as_results, lines, of_results
 from bowerbird.data.making import Job, Made, makes_release, want
 from bowerbird.lake import Lake, Table, TableLog, parts, rollback
 from bowerbird.lake.read import read_by_cell
@@ -84,8 +85,8 @@ def check(job: Job) -> Made:
     """In a worker: summarise what changed, judge it, and put it back if it fails."""
     spec, lake, specs = job.spec(Promotion), Lake(job.home), _specs(job)
     staged = [of_kind(specs, ref, Backfill) for ref in spec.staged]
-    found = promote.staged_columns(of_kind(specs, spec.into, Table), staged, specs)
-    columns = tuple(name for names in found.values() for name in names)
+    of = promote.staged_columns(of_kind(specs, spec.into, Table), staged, specs)
+    columns = tuple(name for names in of.values() for name in names)
     version = job.inputs[spec.into].version
     history = TableLog(lake, spec.into).load()
     if version is not None:
@@ -93,14 +94,17 @@ def check(job: Job) -> Made:
     before_kept = _last(job.home, job.ref)
     after = _statistics(lake, spec, columns, history, before_kept)
     changed = sorted(c for c in after if c not in before_kept or before_kept[c] != after[c])
-    findings = _judged(spec.gates, after, before_kept, changed)
-    wrong = [f"{one.gate} {one.column}: {one.text}" for one in failures(findings)]
-    wrong += _by_functions(lake, spec, version, changed)
-    if wrong:
+    findings = (
+        *_of_the_whole(history, changed),
+        *_judged(spec.gates, after, before_kept, changed),
+        *_by_functions(lake, spec, version, changed),
+    )
+    if wrong := failures(findings):
         back = _roll_back(job, spec, history, changed)
-        lines = "\n  ".join(wrong)
-        raise UserError(
-            f"what was promoted is not as it must be\n  {lines}\n{back}",
+        told = "\n  ".join(line for one in wrong for line in lines(one))
+        raise RefusedError(
+            f"what was promoted is not as it must be\n  {told}\n{back}",
+            results=as_results(findings),
             where=str(spec.ref),
             expected="checks that find nothing",
             fix=f"bowerbird apply --release {spec.into}, once it is mended",
@@ -116,6 +120,12 @@ def _specs(job: Job) -> dict[str, Spec]:
     kinds: tuple[type[Spec], ...] = (Promotion, Backfill, FeatureGroup, Table)
     named = {kind.__name__: kind for kind in kinds}
     return {ref: job.spec(named[one["kind"]], ref) for ref, one in job.envelopes.items()}
+
+
+def _of_the_whole(history: History, changed: Sequence[str]) -> tuple[Finding, ...]:
+    """What the gates of the whole table found before the newest commit to these partitions."""
+    entry, _ = _way_back(history, changed, None)
+    return () if entry is None else of_results(entry.results)
 
 
 def _way_back(
@@ -201,26 +211,27 @@ def _judged(
     before: Mapping[str, Kept],
     changed: list[str],
 ) -> tuple[Finding, ...]:
-    """What the gates say of the partitions that changed, as they are live now.
-
-    How many rows and which of them came twice was held before the commit.
-    """
-    again = [gate for gate in gates if not isinstance(gate, RowCount) and hasattr(gate, "column")]
+    """What the gates of columns say of the partitions that changed, as they are live now."""
     now = merged_columns(decode(after[cell].statistics) for cell in changed)
     was = merged_columns(decode(one.statistics) for one in before.values())
-    return judge(again, now, was or None, Facts()) if now else ()
+    _, of_columns = halves(gates)
+    return judge(of_columns, now, was or None, Facts()) if now else ()
 
 
 def _by_functions(
     lake: Lake, spec: Promotion, version: Version | None, changed: list[str]
-) -> list[str]:
-    wrong = []
+) -> list[Finding]:
+    """What the checks of the user say: a line each, or one a partition that is wrong."""
+    told = []
     for name in spec.checks:
         function: Callable[[pa.Table], Any] = functions.load(name)
-        for cell, rows in _partitions(lake, spec, version, None, changed):
-            if said := function(rows):
-                wrong.append(f"{name} of {cell}: {said}")
-    return wrong
+        wrong = [
+            Finding(f"{name} of {cell}", "", passed=False, text=str(said))
+            for cell, rows in _partitions(lake, spec, version, None, changed)
+            if (said := function(rows))
+        ]
+        told += wrong or [Finding(name, "", passed=True, text="found nothing wrong")]
+    return told
 
 
 def _roll_back(job: Job, spec: Promotion, history: History, changed: Sequence[str]) -> str:

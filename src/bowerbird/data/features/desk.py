@@ -15,22 +15,24 @@ from datetime import datetime
 
 import msgspec
 
-from bowerbird.core.errors import PlanAgainError, RefError
+from bowerbird.core.errors import PlanAgainError
 from bowerbird.core.plans import Allowed, Cost, Note, Plan, total_cost
 from bowerbird.core.runs import StepState
 from bowerbird.core.specs import Spec
 from bowerbird.data.features import history
 from bowerbird.data.features.beside import Beside, beside
 from bowerbird.data.features.check import findings
-from bowerbird.data.features.gates import Finding
 from bowerbird.data.features.history import Back, CommitView, Move, RunLine, RunPage, WayBack
 from bowerbird.data.features.looks import Looks, Seen
 from bowerbird.data.features.specs import Backfill, Promotion
+from bowerbird.data.features.verdicts import Verdict, verdict
 from bowerbird.data.features.views import (
     CellsView,
     PartitionView,
     Running,
     Standing,
+    declared,
+    failed_of,
     fingerprint,
     makes,
     only,
@@ -57,8 +59,9 @@ class Board(msgspec.Struct, frozen=True):
 class OneView(msgspec.Struct, frozen=True):
     """One backfill or promotion.
 
-    facts: what it declares, in words. notes: what the plan leaves, and why. findings: of the gates,
-    on what is live of a promotion. staged_in: the promotions that take a backfill.
+    facts: what it declares, in words. notes: what the plan leaves, and why. verdict: of the gates
+    of its promotion. staged_in: the promotions that take a backfill. newest: what the newest
+    version is, in a word.
     """
 
     at: datetime
@@ -69,8 +72,9 @@ class OneView(msgspec.Struct, frozen=True):
     partitions: tuple[PartitionView, ...]
     commits: tuple[CommitView, ...]
     runs: tuple[RunLine, ...]
-    findings: tuple[Finding, ...]
+    verdict: Verdict
     staged_in: tuple[str, ...]
+    newest: str
 
 
 class Shown(msgspec.Struct, frozen=True):
@@ -122,12 +126,13 @@ class Desk:
             line=line,
             description=spec.description,
             facts=facts(spec),
-            notes=tuple(note for note in only(seen.plan, spec).notes),
+            notes=only(seen.plan, spec).notes,
             partitions=seen.partitions(spec),
             commits=history.commits(Lake(self._workspace.home), target, runs),
             runs=history.runs_of([runs_view.view(self._workspace, run) for run in runs], target),
-            findings=findings(self._workspace.home, ref) if isinstance(spec, Promotion) else (),
+            verdict=self._verdict(spec, seen.specs),
             staged_in=tuple(str(one.ref) for one in _promotions(seen.specs, ref)),
+            newest=newest(spec),
         )
 
     def run(self, run_id: str) -> RunPage:
@@ -150,14 +155,24 @@ class Desk:
         told = [line.partition(" ")[2] for line in said.lines]
         return next((line for line in reversed(told) if not line.startswith("---")), "")
 
-    def statistics(self, ref: str) -> Beside:
-        """What is staged beside what is live. Reads rows of a few partitions."""
-        spec, specs = self._declared(ref), self._specs()
-        takers = [spec] if isinstance(spec, Promotion) else _promotions(specs, ref)
-        taker = takers[0] if takers else None
+    def statistics(self, ref: str) -> tuple[Beside, Verdict]:
+        """What is staged beside what is live, and what the gates say. Reads rows of a few
+        partitions."""
+        specs = self._specs()
+        spec = declared(specs, ref)
+        taker = _taker(spec, specs)
         known = self._looks.around(str(taker.ref)).partitions(taker) if taker else ()
         waiting = {one.cell for one in known if one.standing != Standing.CURRENT}
-        return beside(Lake(self._workspace.home), spec, taker, specs, waiting)
+        shown = beside(Lake(self._workspace.home), spec, taker, specs, waiting)
+        return shown, self._verdict(spec, specs)
+
+    def _verdict(self, spec: Backfill | Promotion, specs: Mapping[str, Spec]) -> Verdict:
+        """What the gates of a promotion say, or of the one that takes a backfill."""
+        taker = _taker(spec, specs)
+        if taker is None:
+            return Verdict()
+        ref, failed = str(taker.ref), failed_of(taker, self._workspace.ledger.failures())
+        return verdict(ref, failed, findings(self._workspace.home, ref))
 
     # -- what is done ------------------------------------------------------------------------
 
@@ -166,7 +181,7 @@ class Desk:
         return self._shown(self._looks.workspace(), ref, release=release)
 
     def _shown(self, workspace: Workspace, ref: str, *, release: bool) -> Shown:
-        spec = _declared(workspace, ref)
+        spec = declared(workspace.by_ref(), ref)
         leave = Allowed(release_held=frozenset({target_of(spec)}) if release else frozenset())
         plan = plan_of(workspace, spec, leave)
         targets = {target_of(spec), *(step.target for step in plan.steps)}
@@ -188,12 +203,13 @@ class Desk:
 
     def way_back(self, ref: str, to: str = "") -> Back:
         """What rolling its table back would move. to: a version; none: the one before."""
-        lake, target = Lake(self._workspace.home), target_of(self._declared(ref))
+        lake, spec = Lake(self._workspace.home), self._declared(ref)
+        target = target_of(spec)
         plan, moves = self._plan_back(lake, target, to)
         version = plan.steps[0].definition["to"]
         way = WayBack(target, version, moves, fingerprint(plan))
         made = history.commits(lake, target, self._workspace.ledger.runs_of(target))
-        return Back(ref, way, made)
+        return Back(ref, way, made, newest(spec))
 
     def roll_back(self, ref: str, to: str, confirmed: str) -> str | None:
         """Begin the rollback that was shown. Raises `PlanAgainError` where it would be another."""
@@ -224,25 +240,16 @@ class Desk:
         return self._looks.workspace().by_ref()
 
     def _declared(self, ref: str) -> Backfill | Promotion:
-        return _declared(self._looks.workspace(), ref)
+        return declared(self._specs(), ref)
 
     def _lines(self, seen: Seen, of: Mapping[str, Spec]) -> tuple[CellsView, ...]:
-        return standing(of, seen.found.wants, seen.plan, seen.found.present, self._open())
+        found, failed = seen.found, self._workspace.ledger.failures()
+        return standing(of, found.wants, seen.plan, found.present, self._open(), failed)
 
     def _open(self) -> list[RunView]:
         """The open runs as they are now: they move, and it is quick."""
         runs = self._workspace.ledger.open_runs()
         return [runs_view.view(self._workspace, one) for one in runs]
-
-
-def _declared(workspace: Workspace, ref: str) -> Backfill | Promotion:
-    declared = workspace.specs.get(ref)
-    if declared is None or not isinstance(declared.spec, (Backfill, Promotion)):
-        raise RefError(
-            f"the project declares no {ref}",
-            expected="the ref of a Backfill or of a Promotion",
-        )
-    return declared.spec
 
 
 def facts(spec: Backfill | Promotion) -> dict[str, str]:
@@ -263,6 +270,19 @@ def facts(spec: Backfill | Promotion) -> dict[str, str]:
         "as of": aligned,
         "partitions": when if spec.since or spec.until else "all",
     }
+
+
+def newest(spec: Backfill | Promotion) -> str:
+    """What the newest version of its table is, in a word: trainers read it, or it is to be judged
+    first."""
+    return "live" if isinstance(spec, Promotion) else "staged"
+
+
+def _taker(spec: Backfill | Promotion, specs: Mapping[str, Spec]) -> Promotion | None:
+    """A promotion itself; of a backfill, the first that takes it."""
+    if isinstance(spec, Promotion):
+        return spec
+    return next(iter(_promotions(specs, str(spec.ref))), None)
 
 
 def _promotions(specs: Mapping[str, Spec], ref: str) -> list[Promotion]:

@@ -180,6 +180,13 @@ def calls_of(gates: Iterable[Gate]) -> tuple[str, ...]:
     return tuple(gate.function for gate in gates if isinstance(gate, Custom))
 
 
+def halves(gates: Iterable[Gate]) -> tuple[list[Gate], list[Gate]]:
+    """Gates of the whole table, and those of columns, which can be judged on what is live, too."""
+    every = list(gates)
+    of_columns = [gate for gate in every if hasattr(gate, "column")]
+    return [gate for gate in every if gate not in of_columns], of_columns
+
+
 def judge(
     gates: Iterable[Gate],
     staged: Mapping[str, Statistics],
@@ -191,9 +198,11 @@ def judge(
     live: statistics of the table that this one would replace; None: there is none.
     Raises `FunctionError` or `UserError` for a `Custom` function that cannot be called.
     """
-    moved = {} if live is None else {one.column: one for one in compare(live, staged)}
+    asked = list(gates)
+    drift = live is not None and any(isinstance(gate, Drift) for gate in asked)
+    moved = {one.column: one for one in compare(live or {}, staged)} if drift else {}
     found: list[Finding] = []
-    for gate in gates:
+    for gate in asked:
         match gate:
             case RowCount():
                 found.append(_rows(gate, facts))

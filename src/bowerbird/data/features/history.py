@@ -114,11 +114,13 @@ class WayBack(msgspec.Struct, frozen=True):
 
 
 class Back(msgspec.Struct, frozen=True):
-    """A rollback to look at before it is done, and the versions that one could go to."""
+    """A rollback to look at before it is done, and the versions that one could go to. newest: what
+    the newest of them is, in a word."""
 
     ref: str
     way: WayBack
     commits: tuple[CommitView, ...]
+    newest: str
 
 
 def commits(lake: Lake, target: str, runs: Iterable[RunRecord]) -> tuple[CommitView, ...]:

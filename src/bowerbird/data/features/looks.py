@@ -38,15 +38,16 @@ class Seen:
         self.runs = _moves(workspace)
         of = None if ref is None else needed(self.specs, ref)
         self.found: Look = workspace.look(of)
-        self.plan: Plan = workspace.plan(found=self.found)
+        kinds = (Backfill, Promotion)
+        ours = {target_of(spec) for spec in self.specs.values() if isinstance(spec, kinds)}
+        wants = apart(self.found.wants, ours)
+        self.plan: Plan = workspace.plan(found=self.found._replace(wants=wants))
         self.ended = time.monotonic()
         self.took = self.ended - begun
 
     def partitions(self, spec: Backfill | Promotion) -> tuple[PartitionView, ...]:
         """The partitions of one, each with its own reason."""
-        wants = apart(self.found.wants, target_of(spec))
-        plan = self.workspace.plan(found=self.found._replace(wants=wants))
-        return partitions(spec, wants, plan, self.found.present)
+        return partitions(spec, self.found.wants, self.plan, self.found.present)
 
 
 class Looks:

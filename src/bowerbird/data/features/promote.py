@@ -7,19 +7,18 @@ it joined, and the driver judges the whole before it commits: one commit, or non
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from bowerbird.core import inside
 from bowerbird.core.engine import Outcome, Task
-from bowerbird.core.errors import SpecError, UserError
+from bowerbird.core.errors import RefusedError, SpecError
 from bowerbird.core.plans import Cost, Want
 from bowerbird.core.specs import Spec, of_kind
 from bowerbird.core.steps import Home, StepKind, TargetKind, Work
 from bowerbird.core.targets import Change, Read, fields_of
 from bowerbird.data.features.backfill import column_name, decoded, divided, groups_of
-from bowerbird.data.features.gates import Facts, Finding, failures, judge
+from bowerbird.data.features.gates import Facts, Finding, failures, halves, judge
 from bowerbird.data.features.keys import places
 from bowerbird.data.features.kinds import kinds_of
 from bowerbird.data.features.offenders import duplicates, offenders
@@ -30,11 +29,9 @@ from bowerbird.data.features.statistics import (
     merged_columns,
     summarise,
 )
+from bowerbird.data.features.verdicts import as_results, lines
 from bowerbird.data.making import want
 from bowerbird.lake import Lake, Table, Written, parts, read, write
-
-if TYPE_CHECKING:
-    pass
 
 REFERENCE = 8
 """New partitions are compared with so many of the latest live ones."""
@@ -278,9 +275,13 @@ def _change(work: Work, outcomes: Sequence[Outcome]) -> Change:
         examples=examples,
     )
     # Of partitions in which no row is left there is nothing to judge: they are emptied.
-    findings = judge(spec.gates, statistics, live or None, facts) if facts.rows_expected else []
-    if failed := failures(findings):
-        raise _refused(work, spec, staged, failed)
+    whole, of_columns = (
+        judge(gates, statistics, live or None, facts) if facts.rows_expected else ()
+        for gates in halves(spec.gates)
+    )
+    findings = (*whole, *of_columns)
+    if failures(findings):
+        raise _refused(work, spec, staged, findings)
     written = Written.joined([one.written for one in done if one.written is not None])
     makes = dict(work.meanings) or {work.step.cell: work.meaning}
     return Change(
@@ -294,14 +295,16 @@ def _change(work: Work, outcomes: Sequence[Outcome]) -> Change:
             "files": len(written.files),
             "partitions": len(makes),
             "gates": len(findings),
+            **as_results(whole),  # those of columns are judged once more, on what is live (`check`)
         },
     )
 
 
 def _refused(
-    work: Work, spec: Promotion, staged: Sequence[Backfill], failed: Sequence[Finding]
-) -> UserError:
-    """The failed gates as one message, with rows to look at."""
+    work: Work, spec: Promotion, staged: Sequence[Backfill], findings: Sequence[Finding]
+) -> RefusedError:
+    """The failed gates as one message, with rows to look at; and all that was found."""
+    failed = failures(findings)
     names = {one.column for one in failed if one.column}
     lake = Lake(work.home)
     rows: dict[str, tuple[str, ...]] = {}
@@ -313,17 +316,18 @@ def _refused(
             wanted = tuple(work.step.cells) or (work.step.cell,)
             found = read(lake, one.ref, version, columns=[*one.id, *columns], cells=wanted)
             rows |= offenders(spec.gates, failed, found, one.id, kinds_of(found.schema))
-    lines = []
-    for one_failed in failed:
-        column = f" {one_failed.column}" if one_failed.column else ""
-        # Drift is of all rows together: those that another gate names say nothing of it.
-        own = () if one_failed.gate == "Drift" else rows.get(one_failed.column, ())
-        shown = one_failed.examples or own
-        lines.append(f"{one_failed.gate}{column}: {one_failed.text}")
-        lines += [f"  such as {example}" for example in shown[:3]]
+    # Drift is of all rows together: those that another gate names say nothing of it.
+    shown = [
+        one
+        if one.passed or one.examples or one.gate == "Drift"
+        else msgspec.structs.replace(one, examples=rows.get(one.column, ())[:3])
+        for one in findings
+    ]
+    told = [line for one in failures(shown) for line in lines(one)]
     many = f"{len(failed)} gates do" if len(failed) > 1 else "a gate does"
-    return UserError(
-        f"{many} not let the features through; nothing was promoted\n  " + "\n  ".join(lines),
+    return RefusedError(
+        f"{many} not let the features through; nothing was promoted\n  " + "\n  ".join(told),
+        results=as_results(shown),
         where=str(spec.ref),
         expected="staged features that pass, or gates that are meant otherwise",
         fix=f"bowerbird features statistics {spec.staged[0]}",

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 
@@ -11,12 +10,13 @@ import msgspec
 
 from bowerbird.core.errors import RefError
 from bowerbird.core.meaning import digest
-from bowerbird.core.plans import Allowed, Input, OutputOf, Plan, Step, Want, total_cost
-from bowerbird.core.runs import RunRecord, StepState
-from bowerbird.core.specs import Spec, needed
+from bowerbird.core.plans import Allowed, Input, OutputOf, Plan, Step, Want, counted, total_cost
+from bowerbird.core.runs import RunRecord, RunState, StepState
+from bowerbird.core.specs import Spec, needed, of_kind
 from bowerbird.core.targets import CellState, Read
 from bowerbird.data.features.specs import Backfill, FeatureGroup, Place, Promotion
-from bowerbird.workspace.views import RunView
+from bowerbird.data.features.verdicts import FailedRun, Failure, failure
+from bowerbird.workspace.views import CUT_OFF, RunView
 from bowerbird.workspace.workspace import Workspace
 
 
@@ -51,13 +51,24 @@ class Running(msgspec.Struct, frozen=True):
     def share(self) -> float:
         return share(self.cells_done, self.cells, self.done, self.steps)
 
+    @property
+    def cut_off(self) -> bool:
+        """Whether its process is gone."""
+        return self.state == CUT_OFF
+
+    @property
+    def moving(self) -> bool:
+        """Whether somebody is at it."""
+        return self.state in (RunState.RUNNING, RunState.CANCELLING)
+
 
 class CellsView(msgspec.Struct, frozen=True):
     """A backfill or a promotion: how its partitions stand.
 
-    todo: partitions that the next plan makes; reasons: why -> how many steps say so.
+    todo: partitions that the next plan makes; reasons: why, the most frequent first.
     rows, seconds: what is left to do, as far as it is known. running: an open run that makes it.
     waits: for what it must be planned again, where a plan can not say yet what there is to do.
+    failure: of its newest run, while something is left of what it was to do.
     """
 
     ref: str
@@ -73,6 +84,7 @@ class CellsView(msgspec.Struct, frozen=True):
     reasons: tuple[str, ...]
     running: Running | None = None
     waits: str = ""
+    failure: Failure | None = None
 
 
 class Standing(StrEnum):
@@ -125,17 +137,18 @@ def standing(
     wants: Sequence[Want],
     plan: Plan,
     present: Mapping[str, Read],
-    runs: Iterable[RunView],
+    runs: Sequence[RunView],
+    failed: Mapping[str, FailedRun],
 ) -> tuple[CellsView, ...]:
     """Every backfill and promotion, as the plan sees it.
 
-    wants: of parts of targets. runs: those that are open.
+    plan: of wants that are each carried out alone (`apart`). wants: of parts of targets.
+    runs: those that are open. failed: target -> its newest run, where that failed.
     """
-    running = {run.id: run for run in runs}
     wanted, steps = _by_target(wants), _steps_by_target(plan)
     waits = {note.ref: note.text for note in plan.notes if note.later}
     return tuple(
-        _line(spec, wanted, steps, present, running.values(), waits)
+        _line(spec, wanted, steps, present, runs, waits, failed)
         for spec in specs.values()
         if isinstance(spec, (Backfill, Promotion))
     )
@@ -153,6 +166,7 @@ def _line(
     present: Mapping[str, Read],
     runs: Iterable[RunView],
     waits: Mapping[str, str],
+    failed: Mapping[str, FailedRun],
 ) -> CellsView:
     target = target_of(spec)
     wanted = [want.cell for want in wants.get(target, ())]
@@ -175,10 +189,17 @@ def _line(
         held=held,
         rows=cost.rows or 0,
         seconds=cost.seconds,
-        reasons=tuple(Counter(step.reason for step in steps)),
-        running=next((running(run, target) for run in runs if makes(run, target)), None),
+        reasons=tuple(counted(step.reason for step in steps)),
+        running=next((running(run, target) for run in runs if makes_yet(run, target)), None),
         waits=waits.get(target, ""),
+        failure=None if wanted and current == len(wanted) else failure(failed_of(spec, failed)),
     )
+
+
+def failed_of(spec: Backfill | Promotion, failed: Mapping[str, FailedRun]) -> FailedRun | None:
+    """The newest run of one, if it failed: at its table, or at the check that comes after."""
+    found = [failed[ref] for ref in {target_of(spec), str(spec.ref)} if ref in failed]
+    return max(found, key=lambda one: one[0], default=None)
 
 
 def _by_target(wants: Iterable[Want]) -> dict[str, list[Want]]:
@@ -201,6 +222,12 @@ def _steps_by_target(plan: Plan) -> dict[str, list[Step]]:
 def makes(run: RunRecord, target: str) -> bool:
     """Whether a run has a step of a target."""
     return any(step.target == target for step in run.plan.steps)
+
+
+def makes_yet(run: RunRecord, target: str) -> bool:
+    """Whether a run has something left to do to a target."""
+    mine = {step.id for step in run.plan.steps if step.target == target}
+    return any(step.id in mine and not step.state.ended for step in run.steps)
 
 
 def running(run: RunView, target: str) -> Running:
@@ -235,11 +262,29 @@ def partitions(
     )
 
 
-def apart(wants: Iterable[Want], target: str) -> list[Want]:
-    """The same wants; those of one target each in a step of its own, so that a plan says of each
+class Alike(msgspec.Struct, frozen=True):
+    """Partitions that stand alike, for the same reason."""
+
+    standing: Standing
+    why: str
+    partitions: tuple[PartitionView, ...]
+
+
+def alike(partitions: Iterable[PartitionView]) -> list[Alike]:
+    """Partitions by how they stand and why: what is current is last."""
+    order = (Standing.STALE, Standing.MISSING, Standing.HELD, Standing.OUTSIDE, Standing.CURRENT)
+    found: dict[tuple[Standing, str], list[PartitionView]] = {}
+    for one in partitions:
+        found.setdefault((one.standing, one.why), []).append(one)
+    alike = [Alike(standing, why, tuple(some)) for (standing, why), some in found.items()]
+    return sorted(alike, key=lambda one: order.index(one.standing))
+
+
+def apart(wants: Iterable[Want], targets: Collection[str]) -> list[Want]:
+    """The same wants; those of some targets each in a step of its own, so that a plan says of each
     partition why it is to be made."""
     return [
-        msgspec.structs.replace(want, together=1) if want.target == target else want
+        msgspec.structs.replace(want, together=1) if want.target in targets else want
         for want in wants
     ]
 
@@ -248,7 +293,8 @@ def _partition(want: Want, step: Step | None, state: CellState | None) -> Partit
     rows = want.cost.rows
     if step is not None:
         standing = Standing.STALE if state else Standing.MISSING
-        return PartitionView(want.cell, standing, step.reason, rows, want.cost.seconds)
+        why = "" if step.reason == standing else step.reason.removeprefix(f"{standing}: ")
+        return PartitionView(want.cell, standing, why, rows, want.cost.seconds)
     if state is None:
         return PartitionView(
             want.cell, Standing.MISSING, "planned once what it reads is made", rows
@@ -282,27 +328,27 @@ def fingerprint(plan: Plan) -> str:
 
 def plan_of(
     workspace: Workspace,
-    spec: Spec,
+    spec: Backfill | Promotion,
     allowed: Allowed = Allowed(),  # noqa: B008 - frozen
 ) -> Plan:
-    """The plan of one backfill, or of one promotion. Nothing is looked at but what it needs.
-
-    Raises `RefError` for a spec that is neither.
-    """
+    """The plan of one backfill, or of one promotion. Nothing is looked at but what it needs."""
     found = workspace.look(needed(workspace.by_ref(), str(spec.ref)))
     return only(workspace.plan(allowed, found), spec)
 
 
-def only(plan: Plan, spec: Spec) -> Plan:
-    """The steps of a plan that are one backfill's, or one promotion's.
-
-    Raises `RefError` for a spec that is neither.
-    """
-    if not isinstance(spec, (Backfill, Promotion)):
+def declared(specs: Mapping[str, Spec], ref: str) -> Backfill | Promotion:
+    """The backfill or promotion at a ref. Raises `RefError` where there is none."""
+    found = of_kind(specs, ref, Spec)
+    if not isinstance(found, (Backfill, Promotion)):
         raise RefError(
-            f"{spec.ref} is a {type(spec).__name__}",
+            f"{ref} is a {type(found).__name__}",
             expected="the ref of a Backfill or of a Promotion",
         )
+    return found
+
+
+def only(plan: Plan, spec: Backfill | Promotion) -> Plan:
+    """The steps of a plan that are one backfill's, or one promotion's."""
     targets = {str(spec.ref), spec.into} if isinstance(spec, Promotion) else {str(spec.ref)}
     steps = tuple(step for step in plan.steps if step.target in targets)
     notes = tuple(note for note in plan.notes if note.ref in targets)
