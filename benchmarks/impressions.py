@@ -81,7 +81,7 @@ ITEM_ACTIONS = (
 
 
 def group(name: str, source: Table, *key: str, **columns: Any) -> FeatureGroup:
-    return FeatureGroup(f"bench/{name}", source=source, key=key, columns=columns)
+    return FeatureGroup(f"bench/{name}", source=str(source.ref), key=key, columns=columns)
 
 
 ITEM = group(
@@ -111,7 +111,7 @@ GROUPS = (ITEM, USER, IN_SESSION, PAIR, AGAIN)
 # What the strict comparison is there for: the click is an action of its own moment.
 UPTO = FeatureGroup(
     "bench/upto",
-    source=ACTIONS,
+    source=str(ACTIONS.ref),
     key=PAIR.key,
     sql="""
         SELECT asked.row, count(e."at") AS n
@@ -186,8 +186,10 @@ def same(batch: pa.RecordBatch) -> dict[str, Any]:
     return {"same": equal.cast(pa.float32()).fill_null(0.0)}
 
 
-def lists_set(**changes: Any) -> TrainingSet:
-    numbers = (*OF_USER, *OF_PAIR, *changes.pop("more", ()))
+def lists_set(*more: str, **changes: Any) -> TrainingSet:
+    """more: numbers that `changes` add."""
+    numbers = (*OF_USER, *OF_PAIR, *more)
+    past = SequenceOf(str(ACTIONS.ref), ("item",), LENGTH, where={"kind": ITEM_ACTIONS})
     fields: dict[str, Any] = {
         "rows": LISTS,
         "entity": "user_id",
@@ -196,7 +198,7 @@ def lists_set(**changes: Any) -> TrainingSet:
         "columns": ("item", "price", "position"),
         "features": GROUPS,
         "labels": {"label": Reward({"clicked": 1})},
-        "sequences": {"past": SequenceOf(ACTIONS, ("item",), LENGTH, where={"kind": ITEM_ACTIONS})},
+        "sequences": {"past": past},
         "transforms": (
             Custom("benchmarks.impressions:same", ("item", "session__last"), ("same",)),
             Log1p(numbers),
@@ -206,13 +208,12 @@ def lists_set(**changes: Any) -> TrainingSet:
         ),
         "splits": Windows("12h"),
         "order": "requests",
-        "interleave": 4,
     }
     return TrainingSet("bench/lists", **{**fields, **changes})
 
 
-def plan(folder: str, **changes: Any) -> SetPlan:
-    return fitted(home(folder), plan_set(Lake(home(folder)), lists_set(**changes), SPECS))
+def plan(folder: str, *more: str, **changes: Any) -> SetPlan:
+    return fitted(home(folder), plan_set(Lake(home(folder)), lists_set(*more, **changes), SPECS))
 
 
 # -- 1: bytes ----------------------------------------------------------------------------------
@@ -253,7 +254,7 @@ def throughput(folder: str, one: SetPlan, shape: Shape) -> None:
 
 # -- 3: the metric -----------------------------------------------------------------------------
 
-Scores = Callable[[RequestBatch], npt.ArrayLike]
+Scores = Callable[[RequestBatch], Any]
 
 
 def judged(parts: Sequence[RequestBatch], scores: Scores) -> npt.NDArray[np.float64]:
@@ -316,7 +317,7 @@ def network(
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
 
-    def scores(part: RequestBatch) -> npt.ArrayLike:
+    def scores(part: RequestBatch) -> Any:
         with torch.no_grad():
             return deep(numbers(part, columns))[:, 0].numpy()
 
@@ -328,7 +329,7 @@ def attention(folder: str, one: SetPlan, shape: Shape, epochs: int) -> Scores:
 
     trained, _ = train(folder, one, shape, epochs, late=True)
 
-    def scores(part: RequestBatch) -> npt.ArrayLike:
+    def scores(part: RequestBatch) -> Any:
         past, of_user, item, pair, _ = sides(part, shape)
         with torch.no_grad():
             user = trained.user(past, of_user)[torch.from_numpy(part.of)]
@@ -341,7 +342,7 @@ def metric(
     folder: str, name: str, columns: Sequence[str], asked: argparse.Namespace, **changes: Any
 ) -> None:
     """A network over features as of the click, or as `changes` say."""
-    one = plan(folder, **changes)
+    one = plan(folder, *(set(columns) - {*OF_USER, *OF_PAIR}), **changes)
     fit, test = (list(stream(folder, one, split)) for split in ("train", "test"))
     told(name, *(judged(test, network(fit, columns, asked.epochs, s)) for s in range(asked.seeds)))
 
@@ -378,7 +379,7 @@ def metrics(folder: str, stepped: str, shape: Shape, asked: argparse.Namespace) 
     metric(folder, "LEAK: features of the end of the data", every, asked, audit=0, **late)
     named(folder, **late)
     upto = {"features": (*GROUPS, UPTO)}
-    metric(folder, "LEAK: <= for <", (*every, "upto__n"), asked, audit=0, more=("upto__n",), **upto)
+    metric(folder, "LEAK: <= for <", (*every, "upto__n"), asked, audit=0, **upto)
     named(folder, **upto)
 
 
@@ -386,11 +387,12 @@ def metrics(folder: str, stepped: str, shape: Shape, asked: argparse.Namespace) 
 
 
 def negatives(folder: str) -> None:
-    for name, changes in {
+    ways: dict[str, dict[str, Any]] = {
         "by request, 1 bucket": {"interleave": 1},
         "by request, 16 buckets": {"interleave": 16},
         "rows shuffled": {"order": "shuffled", "interleave": 16},
-    }.items():
+    }
+    for name, changes in ways.items():
         own = same_item = pairs = 0
         one = plan(folder, features=(), transforms=(), **changes)
         for part in stream(folder, one, "train"):

@@ -48,10 +48,13 @@ from bowerbird.data.features.columns import (
     Ratio,
     Since,
     Sum,
+    duration,
 )
 from bowerbird.data.features.compute import compute
+from bowerbird.data.features.events import events_of, values
 from bowerbird.data.features.reference import reference
 from bowerbird.data.features.specs import FeatureGroup
+from bowerbird.data.features.tiles import Grain, accumulators, fold, spans, tile
 from bowerbird.data.samples.batches import batches
 from bowerbird.data.samples.leakage import LeakageError
 from bowerbird.data.samples.plain import plain_rows
@@ -59,7 +62,7 @@ from bowerbird.data.samples.planning import SetPlan, plan_set
 from bowerbird.lake import Lake, read
 from tests.data.features.test_parity import alike
 from tests.data.real import real
-from tests.data.world import commit, home_in
+from tests.data.world import HOUR, commit, home_in, times
 
 EVERY: dict[str, Column] = {
     "n": Count(),
@@ -124,7 +127,7 @@ def some(whole: Rows) -> Rows:
     assert len(odd) == 5
     lengths = Counter(user)
     short = {name: [u for u in users if lengths[u] < 120] for name, users in odd.items()}
-    users = {one for users in short.values() for one in users[:4]} | set(user[::20_000])
+    users = {one for users in short.values() for one in users[:2]} | set(user[::40_000])
     kept = [table.filter(pc.is_in(table["user_id"], pa.array(users))) for table in whole[:2]]
     return Rows(*kept, whole.ids)
 
@@ -184,9 +187,40 @@ def same(found: dict[str, Any], expected: dict[str, Any]) -> None:
         assert alike(found[name], wanted), (name, found[name], wanted)
 
 
+@pytest.mark.parametrize("key", [["user_id"], [*SESSION, "item"]])
+def test_tiles_of_hours_say_it_of_every_key_there_is(whole: Rows, key: list[str]) -> None:
+    rows = whole.actions.sort_by([(name, "ascending") for name in ACTIONS.sort])
+    rows = rows.filter(rows["item"].is_valid())
+    at = rows["at"].cast(pa.int64()).to_numpy()
+    first = int(at.min()) // HOUR * HOUR
+    moment = first + 30 * HOUR
+    columns = {
+        name: one
+        for name, one in EVERY.items()
+        if name not in ("n_5m", "mean_step", "kinds")  # of minutes; split by another key
+    }
+    kept = accumulators(columns)
+    tiles = pa.concat_tables(
+        [tile(kept, rows, key, "at", span) for span in spans(Grain.HOUR, first, moment)]
+    )
+    start = tiles["start"].cast(pa.int64()).to_numpy()
+
+    def within(over: str | None) -> pa.Table:
+        return tiles.filter(pa.array(start >= (moment - duration(over) if over else 0)))
+
+    asked = rows.filter(pa.array(at < moment)).group_by(key).aggregate([]).select(key)
+    asked = asked.append_column("at", times([moment / HOUR] * len(asked)))
+    types = {field.name: field.type for field in rows.schema}
+    found = fold(columns, within, key, types, asked, moment)
+    expected = values(columns, events_of(rows, key, "at", columns), asked)
+    assert len(asked) > 3_000
+    for name in columns:
+        assert all(map(alike, found[name].to_pylist(), expected[name].to_pylist())), name
+
+
 def test_fast_batches_are_the_plain_ones(some: Rows, tmp_path: Path) -> None:
     """With the groups and the history of the benchmark, of a few users: plain loops are slow."""
-    home, users = home_in(str(tmp_path)), some.lists["user_id"].unique()[:3]
+    home, users = home_in(str(tmp_path)), some.lists["user_id"].unique()[:2]
     for spec, rows in zip((ACTIONS, LISTS), some[:2], strict=True):
         commit(Lake(home), spec, rows.filter(pc.is_in(rows["user_id"], users)))
     plan = plan_of(home)
@@ -261,8 +295,8 @@ def test_every_list_comes_once_and_whole_and_has_its_click(whole: Rows, tmp_path
 
 def test_requests_expanded_are_the_flat_batches(home: Home) -> None:
     plan = plan_of(home, transforms=lists_set().transforms[:1])
-    flat = list(batches(home, plan, batch_size=100))
-    late = [batch.expand() for batch in batches(home, plan, batch_size=100).by_request()]
+    flat = list(batches(home, plan, batch_size=300))
+    late = [batch.expand() for batch in batches(home, plan, batch_size=300).by_request()]
     assert all(one.equals(other) for one, other in zip(flat, late, strict=True))
 
 
