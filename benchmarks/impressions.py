@@ -29,11 +29,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from msgspec.structs import replace
 
-from benchmarks._real import real
-from benchmarks.lake_join import commit, home
+from benchmarks._trivago import ACTIONS, ITEM_ACTIONS, LISTS, SESSION, prepare
+from benchmarks.lake_join import home
 from benchmarks.request_batches import Shape, sides, stored, stream, train
 from bowerbird.core.specs import Spec
 from bowerbird.data.features.alignment import Latest
@@ -48,64 +47,26 @@ from bowerbird.data.samples.specs import SequenceOf, TrainingSet
 from bowerbird.data.samples.splits import Windows
 from bowerbird.data.samples.torch_batches import tensors
 from bowerbird.data.samples.transforms import Custom, FillNull, Log1p, Standardize
-from bowerbird.lake import Lake, Table, bucket
+from bowerbird.lake import Lake, Table
 
-FILE = "trivago/trivago_val_100k.parquet.snappy"
 LENGTH = 64
 """The longest history; half of the users have three actions, one in a hundred 184."""
-
-WHO = {"user_id": "string", "session_id": "string", "at": "timestamptz", "step": "int"}
-ACTIONS = Table(
-    "bench/actions",
-    schema=WHO | {"kind": "string", "reference": "string", "item": "int", "clickout": "int"},
-    partition=(bucket("user_id", 16),),
-    sort=("user_id", "at", "session_id", "step"),
-)
-LISTS = Table(
-    "bench/lists",
-    schema=WHO
-    | {"platform": "string", "city": "string", "device": "string", "filters": "string"}
-    | {"item": "int", "price": "int", "position": "int", "clicked": "int"},
-    partition=(bucket("user_id", 16),),
-    sort=("user_id", "at", "session_id", "step", "position"),
-)
-SESSION = ("user_id", "session_id")
-ITEM_ACTIONS = (
-    "clickout item",
-    "interaction item deals",
-    "interaction item image",
-    "interaction item info",
-    "interaction item rating",
-    "search for item",
-)
 
 
 def group(name: str, source: Table, *key: str, **columns: Any) -> FeatureGroup:
     return FeatureGroup(f"bench/{name}", source=str(source.ref), key=key, columns=columns)
 
 
+RATE = Ratio(Sum("clicked"), Count())
 ITEM = group(
-    "item",
-    LISTS,
-    "item",
-    shown=Count(),
-    clicks=Sum("clicked"),
-    rate=Ratio(Sum("clicked"), Count()),
-    price=Mean("price"),
+    "item", LISTS, "item", shown=Count(), clicks=Sum("clicked"), rate=RATE, price=Mean("price")
 )
 USER = group("user", ACTIONS, "user_id", n=Count(), items=Distinct("item"), since=Since())
+DONE = {"n": Count(), "clickouts": Sum("clickout")}
 IN_SESSION = group(
-    "session",
-    ACTIONS,
-    *SESSION,
-    n=Count(),
-    n_5m=Count("5m"),
-    of_items=Count(field="item"),
-    clickouts=Sum("clickout"),
-    age=Age(),
-    last=Last("item"),
+    "session", ACTIONS, *SESSION, **DONE, n_5m=Count("5m"), age=Age(), last=Last("item")
 )
-PAIR = group("pair", ACTIONS, *SESSION, "item", n=Count(), clickouts=Sum("clickout"), since=Since())
+PAIR = group("pair", ACTIONS, *SESSION, "item", **DONE, since=Since())
 AGAIN = group("again", LISTS, *SESSION, "item", shown=Count(), price=Mean("price"))
 GROUPS = (ITEM, USER, IN_SESSION, PAIR, AGAIN)
 # What the strict comparison is there for: the click is an action of its own moment.
@@ -130,54 +91,7 @@ def names(*groups: FeatureGroup) -> tuple[str, ...]:
 
 OF_USER = names(USER, IN_SESSION)
 OF_PAIR = ("position", "price", "same", *names(ITEM, PAIR, AGAIN))
-
-
-def real_rows(*, by_step: bool) -> tuple[pa.Table, pa.Table, pa.Array]:
-    """The rows of `ACTIONS` and of `LISTS`, and the ids of the items that they number from 0.
-
-    by_step: actions of one second are one after another, in the order of their steps.
-    """
-    rows = pq.read_table(real(FILE)).combine_chunks()
-    kind, step = rows["action_type"], rows["step"].to_numpy()
-    moment = rows["timestamp"].to_numpy() * 1_000_000 + (step if by_step else 0)
-    # Filters, cities and the word "unknown" are references too.
-    about = pc.and_(pc.is_in(kind, pa.array(ITEM_ACTIONS)), pc.utf8_is_decimal(rows["reference"]))
-    item = pc.if_else(about, rows["reference"], None).cast(pa.int64())
-    lists = pc.split_pattern(rows["impressions"], "|").combine_chunks()
-    of = pc.list_parent_indices(lists)
-    shown = pc.list_flatten(lists).cast(pa.int64())
-    price = pc.list_flatten(pc.split_pattern(rows["prices"], "|").combine_chunks())
-    ids = pc.unique(pa.chunked_array([*item.drop_null().chunks, shown]))
-    who = {
-        "user_id": rows["user_id"],
-        "session_id": rows["session_id"],
-        "at": pa.array(moment).cast(pa.timestamp("us", tz="UTC")),
-        "step": rows["step"].cast(pa.int32()),
-    }
-    actions = pa.table(
-        who
-        | {"kind": kind, "reference": rows["reference"], "item": pc.index_in(item, ids)}
-        | {"clickout": pc.equal(kind, "clickout item").cast(pa.int32())}
-    )
-    page = {name: rows[name] for name in ("platform", "city", "device")}
-    wide = pa.table(who | page | {"filters": rows["current_filters"]}).take(of)
-    starts = lists.offsets.to_numpy()[of.to_numpy()]
-    each = {
-        "item": pc.index_in(shown, ids),
-        "price": price.cast(pa.int32()),
-        "position": pa.array(np.arange(len(of)) - starts + 1, pa.int32()),
-        "clicked": pc.equal(shown, item.take(of)).cast(pa.int32()),
-    }
-    made = dict(zip(wide.column_names, wide.columns, strict=True)) | each
-    return actions, pa.table(made), ids
-
-
-def prepare(folder: str, *, by_step: bool) -> int:
-    """The two tables; returns how many items they name."""
-    actions, lists, ids = real_rows(by_step=by_step)
-    commit(Lake(home(folder)), ACTIONS, actions)
-    commit(Lake(home(folder)), LISTS, lists)
-    return len(ids)
+EVERY = (*OF_PAIR, *OF_USER)
 
 
 def same(batch: pa.RecordBatch) -> dict[str, Any]:
@@ -188,7 +102,7 @@ def same(batch: pa.RecordBatch) -> dict[str, Any]:
 
 def lists_set(*more: str, **changes: Any) -> TrainingSet:
     """more: numbers that `changes` add."""
-    numbers = (*OF_USER, *OF_PAIR, *more)
+    numbers = (*EVERY, *more)
     past = SequenceOf(str(ACTIONS.ref), ("item",), LENGTH, where={"kind": ITEM_ACTIONS})
     fields: dict[str, Any] = {
         "rows": LISTS,
@@ -229,12 +143,13 @@ def storage(folder: str, one: SetPlan) -> None:
         "as logged": np.argsort(at, kind="stable"),
         "by user": np.lexsort((at, user["user_id"].to_numpy(zero_copy_only=False))),
     }
+    print(f"{'user columns, bytes':22}Arrow: once         flat         Parquet: once      flat")
     for name, order in orders.items():
         held, written = stored(user, order)
-        flat = stored(user, np.repeat(order, counts[order]))
+        flat, spelt = stored(user, np.repeat(order, counts[order]))
         print(
-            f"user columns, {name:10} once a request: Arrow {held:11,}, Parquet {written:9,}; "
-            f"flat: {flat[0]:12,} ({flat[0] / held:.1f}x), {flat[1]:10,} ({flat[1] / written:.2f}x)"
+            f"  {name:16}{held:15,}{flat:13,} {flat / held:5.1f}x"
+            f"{written:14,}{spelt:10,} {spelt / written:5.2f}x"
         )
 
 
@@ -242,9 +157,6 @@ def storage(folder: str, one: SetPlan) -> None:
 
 
 def throughput(folder: str, one: SetPlan, shape: Shape) -> None:
-    import torch
-
-    torch.set_num_threads(2)
     rates = {late: train(folder, one, shape, 1, late=late)[1] for late in (False, True)}
     print(
         f"training: {rates[False]:,.0f} rows/s flat, {rates[True]:,.0f} once a request: "
@@ -276,7 +188,7 @@ def told(name: str, *runs: npt.NDArray[np.float64]) -> None:
     )
 
 
-def column(name: str) -> Scores:
+def by(name: str) -> Scores:
     return lambda part: part.rows.column(name).to_numpy()
 
 
@@ -342,7 +254,7 @@ def metric(
     folder: str, name: str, columns: Sequence[str], asked: argparse.Namespace, **changes: Any
 ) -> None:
     """A network over features as of the click, or as `changes` say."""
-    one = plan(folder, *(set(columns) - {*OF_USER, *OF_PAIR}), **changes)
+    one = plan(folder, *(name for name in columns if name not in EVERY), **changes)
     fit, test = (list(stream(folder, one, split)) for split in ("train", "test"))
     told(name, *(judged(test, network(fit, columns, asked.epochs, s)) for s in range(asked.seeds)))
 
@@ -365,21 +277,20 @@ def metrics(folder: str, stepped: str, shape: Shape, asked: argparse.Namespace) 
     test = list(stream(folder, one, "test"))
     print(f"MRR of {sum(part.requests for part in test):,} lists of the last 12 hours")
     told("as shown", judged(test, lambda part: np.zeros(len(part))))
-    told("clicks of the item so far", judged(test, column("item__clicks")))
-    told("actions with the item in the session", judged(test, column("pair__n")))
-    every = (*OF_PAIR, *OF_USER)
+    told("clicks of the item so far", judged(test, by("item__clicks")))
+    told("actions with the item in the session", judged(test, by("pair__n")))
     metric(folder, "position and price", ("position", "price"), asked)
-    metric(folder, "network: all features", every, asked)
-    metric(stepped, "network: the same, ties by step", every, asked)
-    told("attention, 2 epochs", judged(test, attention(folder, one, shape, 2)))
+    metric(folder, "network: all features", EVERY, asked)
+    metric(stepped, "network: the same, ties by step", EVERY, asked)
+    told("attention over the history", judged(test, attention(folder, one, shape, asked.epochs)))
     # The leaks: nothing of the test window may be known, and here it is.
     late = {"alignment": Latest("2018-11-09T00:00:00Z")}
     leaking = list(stream(folder, plan(folder, audit=0, **late), "test"))
-    told("LEAK: clicks of the item, of all days", judged(leaking, column("item__clicks")))
-    metric(folder, "LEAK: features of the end of the data", every, asked, audit=0, **late)
+    told("LEAK: clicks of the item, of all days", judged(leaking, by("item__clicks")))
+    metric(folder, "LEAK: features of the end of the data", EVERY, asked, audit=0, **late)
     named(folder, **late)
     upto = {"features": (*GROUPS, UPTO)}
-    metric(folder, "LEAK: <= for <", (*every, "upto__n"), asked, audit=0, **upto)
+    metric(folder, "LEAK: <= for <", (*EVERY, "upto__n"), asked, audit=0, **upto)
     named(folder, **upto)
 
 
@@ -415,13 +326,13 @@ def main() -> None:
     asked = parser.parse_args()
     import torch
 
+    torch.set_num_threads(1)  # the networks are small: two threads wait for one another
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as stepped:
         shape = Shape(prepare(folder, by_step=False), OF_USER, OF_PAIR, LENGTH)
         prepare(stepped, by_step=True)
         one = plan(folder)
         storage(folder, one)
         throughput(folder, one, shape)
-        torch.set_num_threads(1)  # the other networks are small: two threads wait for one another
         metrics(folder, stepped, shape, asked)
         negatives(folder)
 

@@ -12,24 +12,14 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from benchmarks.impressions import (
-    ACTIONS,
-    FILE,
-    GROUPS,
-    ITEM_ACTIONS,
-    LENGTH,
-    LISTS,
-    SESSION,
-    SPECS,
-    UPTO,
-    lists_set,
-    real_rows,
-)
+from benchmarks._trivago import ACTIONS, FILE, ITEM_ACTIONS, LISTS, SESSION, real_rows
+from benchmarks.impressions import GROUPS, LENGTH, SPECS, UPTO, lists_set
 
 from bowerbird.core.steps import Home
 from bowerbird.data.features.alignment import Latest
@@ -99,35 +89,29 @@ def whole() -> Rows:
     return Rows(*real_rows(by_step=False))
 
 
+ODD = {
+    "steps begin again": "count(*) OVER (PARTITION BY session_id, step) > 1",
+    "a reference that is no item": f"kind IN {ITEM_ACTIONS} AND item IS NULL",
+    "two lists in a second": 'sum(clickout) OVER (PARTITION BY user_id, "at") > 1',
+    "a click among others": 'clickout = 1 AND count(*) OVER (PARTITION BY user_id, "at") > 1',
+    "several sessions": "session_id <> min(session_id) OVER (PARTITION BY user_id)",
+    "any": "true",
+}
+
+
 @pytest.fixture(scope="module")
 def some(whole: Rows) -> Rows:
-    """Those of users in whose log something is out of the ordinary, and of a few more."""
-    actions = whole.actions
-    user, session, step, item, clickout = (
-        actions[name].to_pylist() for name in ("user_id", "session_id", "step", "item", "clickout")
-    )
-    at = actions["at"].cast(pa.int64()).to_pylist()
-    of_item = pc.is_in(actions["kind"], pa.array(ITEM_ACTIONS)).to_pylist()
-    steps = Counter(zip(session, step, strict=True))
-    seconds = Counter(zip(user, at, strict=True))
-    clicks = zip(user, at, clickout, strict=True)
-    lists_of = Counter((one, moment) for one, moment, clicked in clicks if clicked)
-    sessions = Counter(one for one, _ in set(zip(user, session, strict=True)))
-    odd: dict[str, list[str]] = {}
-    for n, one in enumerate(user):
-        for name, true in {
-            "steps begin again": steps[session[n], step[n]] > 1,
-            "no item": of_item[n] and item[n] is None,
-            "two lists a second": lists_of[one, at[n]] > 1,
-            "a click in a second with more": clickout[n] and seconds[one, at[n]] > 1,
-            "several sessions": sessions[one] > 2,
-        }.items():
-            if true and one not in odd.setdefault(name, []):
-                odd[name].append(one)
-    assert len(odd) == 5
-    lengths = Counter(user)
-    short = {name: [u for u in users if lengths[u] < 120] for name, users in odd.items()}
-    users = {one for users in short.values() for one in users[:2]} | set(user[::40_000])
+    """Those of a few users for each of what is odd, and of a few others."""
+    users: set[str] = set()
+    with duckdb.connect() as connection:
+        connection.register("actions", whole.actions)
+        for name, odd in ODD.items():
+            told = connection.execute(
+                f"SELECT user_id FROM (SELECT user_id, {odd} AS odd FROM actions) GROUP BY user_id "
+                "HAVING bool_or(odd) AND count(*) BETWEEN 5 AND 120 ORDER BY user_id LIMIT 3"
+            ).fetchall()
+            assert told, name
+            users |= {user for (user,) in told}
     kept = [table.filter(pc.is_in(table["user_id"], pa.array(users))) for table in whole[:2]]
     return Rows(*kept, whole.ids)
 
