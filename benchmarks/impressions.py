@@ -6,13 +6,14 @@ trivago's 100,003 actions of two days. A click out of a list of hotels is a requ
 its rows: hotel, price, position, and whether it was the one. Nothing is modelled or drawn.
 
 1. Bytes of the user's columns, in Arrow and in Parquet with zstd: once a request and flat, in order
-   of time, as they were logged, and by user and time, as our tables lie.
+   of time, as they were logged (a list is one line of the log: its rows lie together), and by user
+   and time, as our tables lie.
 2. Training of a ranker that reads the history with attention: flat, and expanded after the history
    is read (`request_batches` has the network).
 3. The mean reciprocal rank of the click within its list, of the last twelve hours: as shown, by
-   clicks, by small networks over features as of the click; and with two leaks, which the audit is
-   asked to name. The log has whole seconds: a click does not see what was done within its own. With
-   the step as microseconds it does.
+   clicks, by small networks over features as of the click; and with two leaks, features of the end
+   of the data and `<=` for `<`, which the audit is asked to name. The log has whole seconds, and a
+   click does not see what was done within its own; with the step as microseconds it does.
 4. Of the clicks in a batch that an in-batch softmax takes as negatives: how many are the user's own
    or the same hotel.
 """
@@ -181,7 +182,7 @@ def judged(parts: Sequence[RequestBatch], scores: Scores) -> npt.NDArray[np.floa
 
 
 def told(name: str, *runs: npt.NDArray[np.float64]) -> None:
-    """runs: of several seeds; the spread is that of lists."""
+    """runs: of several seeds; the spread is that of lists, as if they were independent."""
     found = np.mean(runs, axis=0)
     print(
         f"  {name:42} {found.mean():.4f} ± {1.96 * found.std() / len(found) ** 0.5:.4f}", flush=True
@@ -260,7 +261,7 @@ def metric(
 
 
 def named(folder: str, **changes: Any) -> None:
-    """What the audit says of a set, and by which of the buckets."""
+    """What the audit says of a set, a bucket at a time: a reader stops at the first."""
     one = plan_set(Lake(home(folder)), replace(lists_set(**changes), transforms=()), SPECS)
     said = []
     for which in one.buckets:

@@ -248,10 +248,8 @@ def sides(batch: RequestBatch, shape: Shape) -> tuple[Any, Any, Any, Any, Any]:
     """past (r, length), user's numbers (r, .), item (n,), pair (n, .), label (n,)."""
     import torch
 
-    user, rows = (
-        tensors(batch.user.select([*shape.user, "past__item"]), ""),
-        tensors(batch.rows, ""),
-    )
+    user = tensors(batch.user.select([*shape.user, "past__item"]), "")
+    rows = tensors(batch.rows, "")
     offsets = user["past__item__offsets"]
     lengths = offsets.diff()
     past = torch.zeros(batch.requests, shape.length, dtype=torch.long)

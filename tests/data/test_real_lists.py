@@ -118,7 +118,7 @@ def some(whole: Rows) -> Rows:
 
 @pytest.fixture(scope="module")
 def home(some: Rows, tmp_path_factory: pytest.TempPathFactory) -> Home:
-    """A lake with them, that were written as they came: in no order."""
+    """A lake with them, written in no order: what lies by step was put there by the table."""
     made, random = home_in(str(tmp_path_factory.mktemp("lists"))), np.random.default_rng(0)
     for spec, rows in zip((ACTIONS, LISTS), some[:2], strict=True):
         commit(Lake(made), spec, rows.take(pa.array(random.permutation(len(rows)))))
@@ -151,16 +151,15 @@ def test_loops_arrays_sql_and_one_request_say_the_same_of_real_actions(
     columns = {name: one for name, one in EVERY.items() if name not in key}
     expected = reference(columns, events, questions)
     group = FeatureGroup("real/all", source=ACTIONS, key=key, columns=columns)
-    found = {place: compute(group, actions, asked, place) for place in ("local", "duckdb")}
-    each = range(0, len(asked), 10)
-    for n in each:
+    for n in range(0, len(asked), 10):
         own = actions
         for name in key:
             own = own.filter(pc.equal(own[name], asked[name][n]))
         (alone,) = compute(group, own, asked.slice(n, 1), "online").to_pylist()
         same(alone, expected[n])
-    for table in found.values():
-        for row, wanted in zip(table.to_pylist(), expected, strict=True):
+    for place in ("local", "duckdb"):
+        found = compute(group, actions, asked, place).to_pylist()
+        for row, wanted in zip(found, expected, strict=True):
             same(row, wanted)
     assert any(row["n"] for row in expected)
 
