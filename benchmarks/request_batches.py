@@ -25,7 +25,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -78,6 +78,15 @@ SPECS: dict[str, Spec] = {
 }
 USER = tuple(f"household__{name}" for name in ("n", "n_28d", "price", "since"))
 PAIR = tuple(f"pair__{name}" for name in ("n", "n_28d", "price", "since"))
+
+
+class Shape(NamedTuple):
+    """What a ranker reads: so many items, numbers of the user and of a pair, so long a history."""
+
+    items: int
+    user: tuple[str, ...] = USER
+    pair: tuple[str, ...] = PAIR
+    length: int = LENGTH
 
 
 def prepare(folder: str, requests: int) -> int:
@@ -201,23 +210,23 @@ def stored(user: pa.Table, rows: Any) -> tuple[int, int]:
 # -- 2 and 3: networks -------------------------------------------------------------------------
 
 
-def ranker(items: int) -> Any:
+def ranker(shape: Shape) -> Any:
     import torch
     from torch import nn
+
+    wide = 3 * WIDTH + len(shape.user) + len(shape.pair)
 
     class Ranker(nn.Module):
         """The history read by self-attention, a head for each pair; batch norm before it."""
 
         def __init__(self) -> None:
             super().__init__()
-            self.items = nn.Embedding(items + 1, WIDTH, padding_idx=0)
+            self.items = nn.Embedding(shape.items + 1, WIDTH, padding_idx=0)
             self.read = nn.TransformerEncoderLayer(
                 WIDTH, 2, 64, dropout=0.0, batch_first=True, norm_first=True
             )
-            self.norm = nn.BatchNorm1d(3 * WIDTH + len(USER) + len(PAIR))
-            self.deep = nn.Sequential(
-                nn.Linear(3 * WIDTH + len(USER) + len(PAIR), 64), nn.ReLU(), nn.Linear(64, 1)
-            )
+            self.norm = nn.BatchNorm1d(wide)
+            self.deep = nn.Sequential(nn.Linear(wide, 64), nn.ReLU(), nn.Linear(64, 1))
 
         def user(self, past: Any, numbers: Any) -> Any:
             """(r, WIDTH + numbers): once a request, or a row, as it is asked."""
@@ -235,32 +244,33 @@ def ranker(items: int) -> Any:
     return Ranker()
 
 
-def sides(batch: RequestBatch) -> tuple[Any, Any, Any, Any, Any]:
-    """past (r, LENGTH), user's numbers (r, .), item (n,), pair (n, .), label (n,)."""
+def sides(batch: RequestBatch, shape: Shape) -> tuple[Any, Any, Any, Any, Any]:
+    """past (r, length), user's numbers (r, .), item (n,), pair (n, .), label (n,)."""
     import torch
 
-    user, rows = tensors(batch.user.select([*USER, "past__item"]), ""), tensors(batch.rows, "")
+    user = tensors(batch.user.select([*shape.user, "past__item"]), "")
+    rows = tensors(batch.rows, "")
     offsets = user["past__item__offsets"]
     lengths = offsets.diff()
-    past = torch.zeros(batch.requests, LENGTH, dtype=torch.long)
+    past = torch.zeros(batch.requests, shape.length, dtype=torch.long)
     row = torch.repeat_interleave(torch.arange(batch.requests), lengths)
-    place = LENGTH - lengths[row] + torch.arange(len(row)) - offsets[row]
+    place = shape.length - lengths[row] + torch.arange(len(row)) - offsets[row]
     past[row, place] = user["past__item"].long() + 1
-    numbers = torch.stack([user[name] for name in USER], 1)
-    pair = torch.stack([rows[name] for name in PAIR], 1)
+    numbers = torch.stack([user[name] for name in shape.user], 1)
+    pair = torch.stack([rows[name] for name in shape.pair], 1)
     return past, numbers, rows["item"].long() + 1, pair, rows["label"]
 
 
-def train(folder: str, one: SetPlan, items: int, epochs: int, *, late: bool) -> tuple[Any, float]:
+def train(folder: str, one: SetPlan, shape: Shape, epochs: int, *, late: bool) -> tuple[Any, float]:
     """A ranker, and the rows a second of its training. late: the user's side once a request."""
     import torch
     from torch import nn
 
-    network, rows, spent = ranker(items), 0, 0.0
+    network, rows, spent = ranker(shape), 0, 0.0
     optimiser = torch.optim.Adam(network.parameters(), 1e-3)
     for epoch in range(epochs):
         for batch in stream(folder, one, "train", epoch):
-            past, numbers, item, pair, label = sides(batch)
+            past, numbers, item, pair, label = sides(batch, shape)
             of = torch.from_numpy(batch.of)
             start = time.perf_counter()
             once = (past, numbers) if late else (past[of], numbers[of])
@@ -277,7 +287,7 @@ def train(folder: str, one: SetPlan, items: int, epochs: int, *, late: bool) -> 
     return network.eval(), rows / spent
 
 
-def ndcg(folder: str, one: SetPlan, network: Any) -> float:
+def ndcg(folder: str, one: SetPlan, shape: Shape, network: Any) -> float:
     """NDCG@10 within each request of the test split."""
     import torch
 
@@ -285,7 +295,7 @@ def ndcg(folder: str, one: SetPlan, network: Any) -> float:
     discount = 1 / np.log2(np.arange(2, 12))
     with torch.no_grad():
         for batch in stream(folder, one, "test"):
-            past, numbers, item, pair, label = sides(batch)
+            past, numbers, item, pair, label = sides(batch, shape)
             user = network.user(past, numbers)[torch.from_numpy(batch.of)]
             scores, labels = network(user, item, pair).numpy(), label.numpy()
             for request in range(batch.requests):
@@ -298,15 +308,15 @@ def ndcg(folder: str, one: SetPlan, network: Any) -> float:
     return float(np.mean(found))
 
 
-def retrieval(folder: str, one: SetPlan, items: int, epochs: int, *, masked: bool) -> float:
+def retrieval(folder: str, one: SetPlan, shape: Shape, epochs: int, *, masked: bool) -> float:
     """Share of bought items that a network of two towers with in-batch negatives puts above half of
     their request's list."""
     import torch
     from torch import nn
 
     torch.manual_seed(0)
-    table = nn.Embedding(items + 1, WIDTH, padding_idx=0)
-    output = nn.Embedding(items + 1, WIDTH)
+    table = nn.Embedding(shape.items + 1, WIDTH, padding_idx=0)
+    output = nn.Embedding(shape.items + 1, WIDTH)
     optimiser = torch.optim.Adam([*table.parameters(), *output.parameters()], 5e-3)
 
     def users(past: Any) -> Any:
@@ -314,7 +324,7 @@ def retrieval(folder: str, one: SetPlan, items: int, epochs: int, *, masked: boo
 
     for epoch in range(epochs):
         for batch in stream(folder, one, "train", epoch):
-            past, _, item, _, label = sides(batch)
+            past, _, item, _, label = sides(batch, shape)
             bought = torch.nonzero(label)[:, 0]
             of = torch.from_numpy(batch.of)[bought]
             logits = users(past)[of] @ output(item[bought]).T
@@ -328,7 +338,7 @@ def retrieval(folder: str, one: SetPlan, items: int, epochs: int, *, masked: boo
     hits, of_all = 0, 0
     with torch.no_grad():
         for batch in stream(folder, one, "test"):
-            past, _, item, _, label = sides(batch)
+            past, _, item, _, label = sides(batch, shape)
             of = torch.from_numpy(batch.of)
             scores = (users(past)[of] * output(item)).sum(1)
             for request in range(batch.requests):
@@ -348,10 +358,10 @@ def main() -> None:
 
     torch.set_num_threads(2)
     with tempfile.TemporaryDirectory() as folder:
-        items = prepare(folder, asked.requests)
+        shape = Shape(prepare(folder, asked.requests))
         remedied = plan(folder, "requests", 16)
         storage(folder, remedied)
-        rates = {late: train(folder, remedied, items, 1, late=late)[1] for late in (False, True)}
+        rates = {late: train(folder, remedied, shape, 1, late=late)[1] for late in (False, True)}
         print(
             f"training: {rates[False]:,.0f} rows/s flat, {rates[True]:,.0f} once a request: "
             f"{rates[True] / rates[False]:.1f}x"
@@ -365,10 +375,10 @@ def main() -> None:
             for batch in stream(folder, one, "train"):
                 meter.add(batch.expand())
             drift = {c.column: c.inflation for c in meter.drift().columns}
-            network, _ = train(folder, one, items, asked.epochs, late=True)
-            told = [retrieval(folder, one, items, asked.epochs, masked=m) for m in (False, True)]
+            network, _ = train(folder, one, shape, asked.epochs, late=True)
+            told = [retrieval(folder, one, shape, asked.epochs, masked=m) for m in (False, True)]
             print(
-                f"{name:24} NDCG@10 {ndcg(folder, remedied, network):.4f}  inflation: "
+                f"{name:24} NDCG@10 {ndcg(folder, remedied, shape, network):.4f}  inflation: "
                 f"{drift[USER[0]]:6.1f} {USER[0]}, {drift['label']:4.1f} label  retrieval "
                 f"{told[0]:.4f}, masked {told[1]:.4f}",
                 flush=True,

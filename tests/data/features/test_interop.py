@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib
 import math
-import os
 import shutil
 import subprocess
 import sys
@@ -36,10 +35,10 @@ from bowerbird.data.features.interop.module import Imported, column_name, spec_n
 from bowerbird.data.features.specs import FeatureGroup
 from bowerbird.lake import Table, identity
 from bowerbird.lake.schema import spec_arrow_schema
+from tests.data.real import real
 
 DUMPS = Path(__file__).parent / "feast"
 AT = pa.timestamp("us", tz="UTC")
-SHARED = Path(os.environ.get("BOWERBIRD_TEST_DATA", Path(__file__).parents[4] / "shared" / "data"))
 
 
 def specs_of(made: Imported, folder: Path) -> dict[str, Spec]:
@@ -231,9 +230,7 @@ def test_names_are_names_whatever_the_file_is_called(name: str, column: str) -> 
 
 @pytest.mark.parametrize("name", ["cookie_cats"])
 def test_real_files_are_imported_as_they_are(name: str, tmp_path: Path) -> None:
-    folder = SHARED / name
-    if not folder.is_dir():
-        pytest.skip(f"no {name} under ../shared/data, nor in $BOWERBIRD_TEST_DATA")
+    folder = real(name)
     made = from_files(folder, "real")
     specs_of(made, tmp_path)
     (path,) = folder.glob("*.csv")
