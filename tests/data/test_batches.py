@@ -502,7 +502,7 @@ def test_a_set_of_one_bucket_is_read_once_checks_and_all(
         return read_bucket(self, table, bucket)
 
     monkeypatch.setattr(Reader, "read", counted)
-    open_bucket(Reader(lake), plan, plan.buckets[0])
+    assert open_bucket(Reader(lake), plan, plan.buckets[0]).sides.matched
     once = opened.copy()
     opened.clear()
     found = rows_of(batches(home, plan, batch_size=17))

@@ -26,7 +26,7 @@ import msgspec
 from bowerbird.core.errors import UserError
 from bowerbird.core.meaning import digest
 from bowerbird.data.samples import checks, transforms
-from bowerbird.data.samples.bucket import Opened, Reader, open_bucket
+from bowerbird.data.samples.bucket import Opened, Reader, open_bucket, transformed
 from bowerbird.data.samples.order import Length, Position, Slice, bucket_order, draw
 from bowerbird.data.samples.planning import SetPlan, pruned
 from bowerbird.data.samples.request_batch import RequestBatch, joined
@@ -56,7 +56,9 @@ class Bucketful(Protocol):
     @property
     def nbytes(self) -> int: ...
 
-    def take(self, start: int, end: int) -> RequestBatch: ...
+    def piece(self, start: int, end: int) -> RequestBatch:
+        """Rows ``start:end``, as `Source.finished` takes several of them joined."""
+        ...
 
     def close(self) -> None: ...
 
@@ -65,6 +67,10 @@ class Source(Protocol):
     """Where buckets come from. `open` is called in the order of the epoch."""
 
     def open(self, place: int) -> tuple[Bucketful, Length]: ...
+
+    def finished(self, joined: RequestBatch) -> RequestBatch:
+        """Pieces of buckets, joined, as they are trained on."""
+        ...
 
     stages: Stages
 
@@ -101,6 +107,9 @@ class Here:
             seed=self._how.seed,
         )
         return opened, Length(len(opened), opened.cuts)
+
+    def finished(self, joined: RequestBatch) -> RequestBatch:
+        return transformed(self._plan, joined, self.stages)
 
     def close(self) -> None:
         pass
@@ -157,6 +166,8 @@ class Batches(Iterator["pa.RecordBatch"]):
         self._how, self._source = how, source
         self._buckets = len(how.order(plan, position.epoch))
         self._open: dict[int, tuple[Bucketful, Length]] = {}
+        self._held: dict[int, int] = {}  # bytes of each that is open
+        self._taken_from: set[int] = set()
         self._widest = 0  # bytes of a batch: its parts, and them as one
 
     def __iter__(self) -> Batches:
@@ -177,10 +188,11 @@ class Batches(Iterator["pa.RecordBatch"]):
     def requests(self) -> RequestBatch:
         """The next batch, its user side once a request. Raises `StopIteration` at the end."""
         slices, after = self._draw()
-        parts = [self._open[one.place][0].take(one.start, one.end) for one in slices]
+        whole = joined([self._piece(one) for one in slices])
+        self._widest = max(self._widest, 2 * whole.nbytes)
+        self._keep_the_bound(slices[-1].place)
         self._go_to(after)
-        self._widest = max(self._widest, 2 * sum(part.nbytes for part in parts))
-        return joined(parts)
+        return self._source.finished(whole)
 
     def skip(self) -> None:
         """Go on without making the next batch: another worker does. Raises `StopIteration`."""
@@ -196,7 +208,7 @@ class Batches(Iterator["pa.RecordBatch"]):
         """Let go of what is open; a source's files too."""
         for found, _ in self._open.values():
             found.close()
-        self._open = {}
+        self._open, self._held = {}, {}
         self._source.close()
 
     def _draw(self) -> tuple[tuple[Slice, ...], Position]:
@@ -207,25 +219,32 @@ class Batches(Iterator["pa.RecordBatch"]):
             raise StopIteration
         return slices, after
 
+    def _piece(self, one: Slice) -> RequestBatch:
+        found = self._open[one.place][0]
+        made = found.piece(one.start, one.end)
+        if one.place not in self._taken_from:  # what lies beside its rows is held from now on
+            self._taken_from.add(one.place)
+            self._held[one.place] = found.nbytes
+        return made
+
     def _go_to(self, after: Position) -> None:
         self.position = after
         for place in set(self._open) - {one.place for one in after.open}:
             self._open.pop(place)[0].close()
+            del self._held[place]
 
     def _length(self, place: int) -> Length:
         if place not in self._open:
-            self._open[place] = self._source.open(place)
-            self._keep_the_bound(place)
+            self._open[place] = found = self._source.open(place)
+            self._held[place] = found[0].nbytes
         return self._open[place][1]
 
     def _keep_the_bound(self, place: int) -> None:
-        held = self._source.nbytes + sum(found.nbytes for found, _ in self._open.values())
-        held += self._widest
+        held = self._source.nbytes + sum(self._held.values()) + self._widest
         if held > self._how.memory:
-            found = self._open[place][0]
             raise UserError(
-                f"{len(self._open)} buckets hold {held:,} bytes, the last {found.nbytes:,}, and "
-                f"tables that are read whole {self._source.nbytes:,}",
+                f"{len(self._open)} buckets hold {held:,} bytes, the last {self._held[place]:,}, "
+                f"and tables that are read whole {self._source.nbytes:,}",
                 where=str(self.plan.spec.ref),
                 expected=f"at most memory={self._how.memory:,}",
                 fix="more buckets in the rows' table, a lower interleave, fewer columns, or more "

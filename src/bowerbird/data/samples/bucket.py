@@ -250,6 +250,33 @@ def _with_null(array: pa.Array) -> pa.Array:
     return indices.cast(pa.int64())
 
 
+class Sides:
+    """What stands beside a bucket's rows, matched once it is asked for: of the workers of a loader,
+    each takes rows of some buckets alone, and asks the others for their length."""
+
+    def __init__(self, reader: Reader, plan: SetPlan, bucket: Bucket, rows: Rows) -> None:
+        self._reader, self._plan, self._bucket, self._rows = reader, plan, bucket, rows
+        self._matched: tuple[Side, ...] | None = None
+
+    @property
+    def matched(self) -> tuple[Side, ...]:
+        """In the plan's order. Raises `UserError` for what contradicts the rows."""
+        if self._matched is None:
+            found: list[Side] = []
+            for side in self._plan.sides:
+                with self._reader.stages.stage(f"match {side.name}"):
+                    found.append(
+                        _open_side(self._reader, self._plan, self._bucket, self._rows, side, found)
+                    )
+            self._matched = tuple(found)
+        return self._matched
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes that are held by now."""
+        return sum(side.nbytes for side in self._matched or ())
+
+
 @dataclass(frozen=True, eq=False)
 class Opened:
     """A bucket that rows can be taken from.
@@ -260,7 +287,7 @@ class Opened:
 
     plan: SetPlan
     rows: Rows
-    sides: tuple[Side, ...]
+    sides: Sides
     order: Ints
     cuts: Ints | None
     stages: Stages = field(default_factory=Stages)
@@ -271,27 +298,31 @@ class Opened:
     @property
     def nbytes(self) -> int:
         """The bytes that are held while it is open."""
-        return self.rows.nbytes + sum(side.nbytes for side in self.sides)
+        return self.rows.nbytes + self.sides.nbytes
 
     def close(self) -> None:
         """Nothing is open: what is held goes with it."""
 
     def take(self, start: int, end: int) -> RequestBatch:
         """Rows ``start:end`` of the order, with all that is beside them, transformed."""
-        with self.stages.stage("gather"):
-            user, wide, of = self._gathered(start, end)
-        plan = self.plan
-        with self.stages.stage("transform"):
-            user, wide = apply_apart(plan.spec.transforms, user, wide, of, plan.fitted)
-        return RequestBatch(user, wide, of, _names(plan, user, wide))
+        return transformed(self.plan, self.piece(start, end), self.stages)
 
-    def _gathered(self, start: int, end: int) -> tuple[pa.RecordBatch, pa.RecordBatch, Ints]:
+    def piece(self, start: int, end: int) -> RequestBatch:
+        """Rows ``start:end`` of the order, with all that is beside them."""
+        matched = self.sides.matched
+        with self.stages.stage("gather"):
+            user, wide, of = self._gathered(start, end, matched)
+        return RequestBatch(user, wide, of, ())
+
+    def _gathered(
+        self, start: int, end: int, matched: Sequence[Side]
+    ) -> tuple[pa.RecordBatch, pa.RecordBatch, Ints]:
         """The users' side, the rows' side, and each row's user."""
         plan, rows = self.plan, self.rows
         index = self.order[start:end]
         requests, of = dense(rows.of[index])
         once, each = _kept(plan, rows.once, requests), _kept(plan, rows.each, index)
-        for side, opened in zip(plan.sides, self.sides, strict=True):
+        for side, opened in zip(plan.sides, matched, strict=True):
             if side.user:
                 once |= opened.gather(requests)
             else:
@@ -300,6 +331,16 @@ class Opened:
         if rows.weight is not None:
             each[WEIGHT] = _numbers(rows.weight[index])
         return _batch(once), _batch(each, len(index)), of
+
+
+def transformed(plan: SetPlan, piece: RequestBatch, stages: Stages) -> RequestBatch:
+    """A piece, or several joined, as they are trained on: a transform takes as long for a hundred
+    rows as for a thousand."""
+    with stages.stage("transform"):
+        user, rows = apply_apart(
+            plan.spec.transforms, piece.user, piece.rows, piece.of, plan.fitted
+        )
+    return RequestBatch(user, rows, piece.of, _names(plan, user, rows))
 
 
 def _names(plan: SetPlan, user: pa.RecordBatch, rows: pa.RecordBatch) -> tuple[str, ...]:
@@ -333,20 +374,17 @@ def open_bucket(
     epoch: int = 0,
     seed: int | None = None,
 ) -> Opened:
-    """Read and match one bucket. seed: of the order; None: the spec's."""
-    opened: list[Side] = []
-    if reader.only is not None:
-        rows, opened = reader.only.rows, [*reader.only.sides]
-        reader.only = None
+    """Read one bucket. seed: of the order; None: the spec's."""
+    known, reader.only = reader.only, None
+    if known is not None:
+        rows, sides = known.rows, known.sides
     else:
         with reader.stages.stage("label and sample"):
             rows = open_rows(reader, plan, bucket, window)
-        for side in plan.sides:
-            with reader.stages.stage(f"match {side.name}"):
-                opened.append(_open_side(reader, plan, bucket, rows, side, opened))
+        sides = Sides(reader, plan, bucket, rows)
     number = [plan.spec.seed if seed is None else seed, epoch, 0 if bucket is None else bucket + 1]
     order, cuts = _order(plan, rows, np.random.default_rng(number))
-    return Opened(plan, rows, tuple(opened), order, cuts, reader.stages)
+    return Opened(plan, rows, sides, order, cuts, reader.stages)
 
 
 def match(reader: Reader, plan: SetPlan, bucket: Bucket, rows: Rows) -> None:

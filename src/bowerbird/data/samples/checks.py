@@ -93,8 +93,8 @@ def check(
     held = 0
     for bucket in dict.fromkeys((max(full, key=lambda b: full[b]), list(full)[-1])):
         opened = reader.only or open_bucket(reader, plan, bucket, window=window)
-        held = max(held, opened.nbytes)
         rehearsed = opened.take(0, min(REHEARSED, len(opened)))
+        held = max(held, opened.nbytes)
         flat = rehearsed.expand()
         width = max(width, int(flat.nbytes) // len(rehearsed))
         if look is not None:
