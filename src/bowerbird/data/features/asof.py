@@ -45,6 +45,7 @@ from bowerbird.data.features.timeline import (
     Numbers,
     Timeline,
     ranges,
+    rows_of,
     timeline,
 )
 
@@ -191,7 +192,7 @@ class _Lookup:
 
     def _last(self, name: str, n: int, over: str | None) -> Found:
         start = np.maximum(self.start(over), self.end - n)
-        rows, _ = ranges(start, self.end)
+        rows = rows_of(start, self.end)
         offsets = np.concatenate([[0], np.cumsum(self.end - start)])
         return Found(self.events.fields[name][rows], offsets=offsets)
 

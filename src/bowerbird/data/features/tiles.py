@@ -45,7 +45,7 @@ from bowerbird.data.features.columns import (
 )
 from bowerbird.data.features.events import type_of
 from bowerbird.data.features.keys import distinct, places
-from bowerbird.data.features.timeline import ranges
+from bowerbird.data.features.timeline import rows_of
 from bowerbird.lake.parts import EPOCH, micros
 
 if TYPE_CHECKING:
@@ -408,7 +408,7 @@ def _mapped(
     values = fold({"": column.column}, lambda _: tiles, both, types, pairs, moment)[""]
     kind = type_of(column, types)
     offsets = pa.array(np.concatenate([[0], np.cumsum(end - start)]), pa.int32())
-    inside = pa.array(ranges(start, end)[0])
+    inside = pa.array(rows_of(start, end))
     names = pairs[column.by].combine_chunks().take(inside).cast(kind.key_type)
     items = values.combine_chunks().take(inside)
     return pa.MapArray.from_arrays(offsets, names, items, type=kind)

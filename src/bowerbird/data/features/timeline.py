@@ -156,7 +156,10 @@ def as_numbers(values: npt.ArrayLike) -> Numbers:
 
 def ranges(start: Ints, end: Ints) -> tuple[Ints, Ints]:
     """All rows of many ranges in one array, and the index of the range that each came from."""
+    return rows_of(start, end), np.repeat(np.arange(len(start)), end - start)
+
+
+def rows_of(start: Ints, end: Ints) -> Ints:
+    """All rows of many ranges in one array."""
     length = end - start
-    owner = np.repeat(np.arange(len(start)), length)
-    offset = np.cumsum(length) - length
-    return np.arange(len(owner)) - np.repeat(offset, length) + np.repeat(start, length), owner
+    return np.arange(int(length.sum())) + np.repeat(end - np.cumsum(length), length)

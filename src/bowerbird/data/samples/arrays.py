@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from bowerbird.data.features.timeline import ranges
+from bowerbird.data.features.timeline import rows_of
 from bowerbird.lake.arrays import one_piece
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def ranges_of(array: pa.Array, start: Ints, end: Ints, long: int = LONG) -> pa.A
         return pa.LargeListViewArray.from_arrays(
             pa.array(start), pa.array(lengths), array
         ).flatten()
-    return array.take(pa.array(ranges(start, end)[0]))
+    return array.take(pa.array(rows_of(start, end)))
 
 
 def lists_of(

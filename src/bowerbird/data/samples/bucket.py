@@ -243,9 +243,12 @@ def _requests(plan: SetPlan, table: pa.Table, kept: Ints) -> tuple[Ints, Ints]:
 
 
 def _with_null(array: pa.Array) -> pa.Array:
-    """Codes in which null is a value like any other: rows of nobody are requests too."""
+    """The column, or codes in which null is a value like any other: rows of nobody are requests
+    too."""
     import pyarrow as pa
 
+    if not array.null_count:
+        return array
     indices = array.dictionary_encode(null_encoding="encode").indices
     return indices.cast(pa.int64())
 
@@ -353,11 +356,10 @@ def _names(plan: SetPlan, user: pa.RecordBatch, rows: pa.RecordBatch) -> tuple[s
 
 def dense(of: Ints) -> tuple[Ints, Ints]:
     """The distinct requests in the order in which they come, and which of them each row has."""
-    distinct, first, inverse = np.unique(of, return_index=True, return_inverse=True)
-    order = np.argsort(first, kind="stable")
-    rank = np.empty(len(order), dtype=np.int64)
-    rank[order] = np.arange(len(order))
-    return distinct[order], rank[inverse]
+    import pyarrow as pa
+
+    coded = pa.array(of).dictionary_encode()
+    return coded.dictionary.to_numpy(), coded.indices.to_numpy().astype(np.int64)
 
 
 def _kept(plan: SetPlan, table: pa.Table, index: Ints) -> dict[str, pa.Array]:

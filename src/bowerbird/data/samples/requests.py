@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from bowerbird.data.features.timeline import ranges
+from bowerbird.data.features.timeline import ranges, rows_of
 
 if TYPE_CHECKING:
     from bowerbird.data.samples.sequences import Actions
@@ -132,7 +132,7 @@ def concatenate(parts: list[Requests]) -> Requests:
     )
     lengths = np.concatenate([np.diff(part.offsets) for part in parts])
     order = np.lexsort((at, user))
-    rows, _ = ranges(starts[order], (starts + lengths)[order])
+    rows = rows_of(starts[order], (starts + lengths)[order])
     return Requests(
         user=user[order],
         place=np.concatenate([part.place for part in parts])[order],
