@@ -25,7 +25,7 @@ from typing import Any
 
 from benchmarks import training_input as rows
 from benchmarks.lake_join import home
-from benchmarks.training_input import BATCH, LENGTH, NUMBERS, SEQUENCES, Tensors
+from benchmarks.training_input import BATCH, COLUMNS, LENGTH, NUMBERS, SEQUENCES, STACKED, Tensors
 from bowerbird.data.samples.batches import Ahead, batches
 from bowerbird.data.samples.torch_batches import tensors, to_torch
 from bowerbird.engines import EngineKind, open_engine
@@ -38,17 +38,18 @@ BUCKETS, WARM, WIDTH = 64, 30, 128
 
 def a_thread_ahead(folder: str, _workers: int) -> Iterator[Tensors]:
     stream = Ahead(batches(home(folder), rows.plan(folder), batch_size=BATCH))
-    yield from (tensors(batch.select(COLUMNS), "set") for batch in stream)
+    yield from (tensors(batch.select(COLUMNS), "set", STACKED) for batch in stream)
 
 
 def loader_workers(folder: str, workers: int) -> Iterator[Tensors]:
-    made = to_torch(home(folder), rows.plan(folder), batch_size=BATCH)
+    made = to_torch(home(folder), rows.plan(folder), batch_size=BATCH, stacked=STACKED)
     yield from _loaded(made, workers)
 
 
 def engine_tasks(folder: str, workers: int) -> Iterator[Tensors]:
     with contextlib.closing(open_engine(EngineKind.PROCESSES, workers=workers)) as engine:
-        made = to_torch(home(folder), rows.plan(folder), batch_size=BATCH, engine=engine)
+        plan = rows.plan(folder)
+        made = to_torch(home(folder), plan, batch_size=BATCH, stacked=STACKED, engine=engine)
         yield from _loaded(made, 0)
 
 
@@ -69,7 +70,6 @@ def _loaded(made: Any, workers: int, **how: Any) -> Iterator[Tensors]:
     yield from DataLoader(made, pin_memory=torch.cuda.is_available(), **how)
 
 
-COLUMNS = [*NUMBERS, *SEQUENCES, "y"]
 SOURCES: dict[str, Callable[[str, int], Iterator[Tensors]]] = {
     "ours, a thread ahead": a_thread_ahead,
     "ours, workers of a loader": loader_workers,
@@ -128,11 +128,8 @@ def trainer(kind: str, device: str) -> Callable[[Tensors], None]:
         there = places >= ends[:-1, None]
         past = torch.where(there, batch[SEQUENCES[0]].long()[places], 0)
         amount = torch.where(there, batch[SEQUENCES[1]][places], 0.0)
-        numbers = batch.get("numbers")
-        if numbers is None:
-            numbers = torch.stack([batch[name] for name in NUMBERS], 1)
         with torch.autocast(device, torch.bfloat16):
-            found = network(past, amount, numbers)
+            found = network(past, amount, batch["numbers"])
             loss = nn.functional.binary_cross_entropy_with_logits(found.float(), batch["y"])
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]

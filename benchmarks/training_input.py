@@ -39,6 +39,7 @@ from bowerbird.lake import Lake, Table, bucket
 
 LENGTH, BATCH, NUMBERS = 512, 2048, [f"n{at}" for at in range(32)]
 SEQUENCES = ("past__item", "past__amount")
+COLUMNS, STACKED = [*NUMBERS, *SEQUENCES, "y"], {"numbers": NUMBERS}
 HOUR = 3_600_000_000
 
 ROWS = Table(
@@ -128,7 +129,7 @@ def ours_kept(folder: str) -> Iterator[Tensors]:
 
 def _tensors(found: Iterable[pa.RecordBatch]) -> Iterator[Tensors]:
     for batch in found:
-        yield tensors(batch.select([*NUMBERS, *SEQUENCES, "y"]), "set")
+        yield tensors(batch.select(COLUMNS), "set", STACKED)
 
 
 class Files:
@@ -144,7 +145,7 @@ class Files:
         for path in self.files[worker::workers]:
             for batch in pq.ParquetFile(path).iter_batches(BATCH):
                 if not self.single:
-                    yield tensors(batch, "rows")
+                    yield tensors(batch, "rows", STACKED)
                     continue
                 columns = [batch.column(name).to_numpy() for name in NUMBERS]
                 past = [batch.column(name) for name in SEQUENCES]
@@ -200,7 +201,7 @@ def ray_data(folder: str) -> Iterator[Tensors]:
     rows = found.read_parquet(wide_files(folder))
     for batch in rows.iter_batches(batch_size=BATCH, batch_format="pyarrow"):
         for part in batch.combine_chunks().to_batches():
-            yield tensors(part, "rows")
+            yield tensors(part, "rows", STACKED)
 
 
 def ray_join(folder: str) -> Iterator[Tensors]:
@@ -219,7 +220,7 @@ def ray_join(folder: str) -> Iterator[Tensors]:
     joined = left.join(right, join_type="inner", num_partitions=16, on=("id",))
     for batch in joined.iter_batches(batch_size=BATCH, batch_format="pyarrow"):
         for part in batch.drop_columns(["id"]).combine_chunks().to_batches():
-            yield tensors(part, "rows")
+            yield tensors(part, "rows", STACKED)
 
 
 def frozen(folder: str) -> Iterator[Tensors]:
@@ -284,10 +285,7 @@ def trainer(*, attends: bool = False) -> Callable[[Tensors], float]:
             self.deep = nn.Sequential(nn.Linear(64, 256), nn.ReLU(), nn.Linear(256, 1))
 
         def forward(self, batch: Tensors) -> Any:
-            numbers = batch.get("numbers")
-            numbers = (
-                torch.stack([batch[name] for name in NUMBERS], 1) if numbers is None else numbers
-            )
+            numbers = batch["numbers"]
             past = self.attended(batch, numbers) if attends else self.pooled(batch)
             whole = torch.cat([past, numbers], 1)
             return self.deep(whole * self.cross(whole) + whole).squeeze(1)
@@ -365,7 +363,7 @@ def main() -> None:
         roofline = measure(
             home(folder),
             plan(folder),
-            lambda batch: step(tensors(batch.select([*NUMBERS, *SEQUENCES, "y"]), "set")),
+            lambda batch: step(tensors(batch.select(COLUMNS), "set", STACKED)),
             batch_size=BATCH,
         )
         print(roofline)

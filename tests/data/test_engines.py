@@ -185,6 +185,36 @@ def test_tensors_hold_lists_times_and_codes(home: Home) -> None:
     assert found["at"].dtype == torch.int64
 
 
+def test_columns_of_one_type_are_one_tensor_where_that_is_asked(home: Home) -> None:
+    import torch
+
+    from bowerbird.data.samples.torch_batches import to_torch
+
+    plan, names = plan_of(home), ("spend__mean_item", "price")
+    plain = next(iter(to_torch(home, plan, batch_size=16)))
+    found = next(iter(to_torch(home, plan, batch_size=16, stacked={"numbers": names})))
+    apart = torch.stack([plain.pop(name) for name in names], 1)
+    assert equal(found, plain | {"numbers": apart})
+
+
+@pytest.mark.parametrize(
+    ("stacked", "said"),
+    [
+        ({"numbers": ("spend__mean_item", "prise")}, "no column 'prise' to stack"),
+        ({"numbers": ("spend__mean_item", "past__code")}, "'past__code' is large_list"),
+        ({"numbers": ()}, "there is none"),
+        ({"at": ("spend__mean_item",)}, "'at' is a column"),
+    ],
+)
+def test_what_cannot_be_stacked_is_said_before_the_first_batch(
+    home: Home, stacked: Any, said: str
+) -> None:
+    from bowerbird.data.samples.torch_batches import to_torch
+
+    with pytest.raises(UserError, match=said):
+        to_torch(home, plan_of(home), stacked=stacked)
+
+
 @pytest.mark.parametrize(
     ("transforms", "said"),
     [

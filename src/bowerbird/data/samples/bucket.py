@@ -24,7 +24,7 @@ from bowerbird.data.samples.arrays import joint_codes, numbers, one_batch, taken
 from bowerbird.data.samples.labels import labelled
 from bowerbird.data.samples.planning import WEIGHT
 from bowerbird.data.samples.request_batch import RequestBatch
-from bowerbird.data.samples.sampling import Downsample, sampled
+from bowerbird.data.samples.sampling import Downsample, Sampled, sampled
 from bowerbird.data.samples.specs import Beside
 from bowerbird.data.samples.stages import Stages
 from bowerbird.data.samples.transforms import apply_apart
@@ -149,21 +149,7 @@ def open_rows(reader: Reader, plan: SetPlan, bucket: Bucket, window: Window = EV
         table = table.filter(_mask(inside))
     at = microseconds(table.column(spec.at))
     found = _labelled(plan, table)
-    (entity,) = joint_codes([[table.column(spec.entity)]])
-    chosen = sampled(
-        spec.sampling,
-        at=at,
-        entity=entity,
-        hashes=_hashes(plan, table),
-        values={
-            one.column: found[one.column].astype(np.float64)
-            if one.column in found
-            else numbers(table.column(one.column))
-            for one in spec.sampling
-            if isinstance(one, Downsample)
-        },
-        seed=spec.seed,
-    )
+    chosen = _sampled(plan, table, at, found)
     weighs = any(isinstance(one, Downsample) for one in spec.sampling)
     first, of = _requests(plan, table, chosen.kept)
     once = (spec.entity, *spec.request, spec.at, *spec.user)
@@ -186,6 +172,27 @@ def _labelled(plan: SetPlan, table: pa.Table) -> dict[str, Floats]:
     except UserError as error:
         error.within(str(plan.spec.ref))
         raise
+
+
+def _sampled(plan: SetPlan, table: pa.Table, at: Ints, labels: dict[str, Floats]) -> Sampled:
+    spec = plan.spec
+    if not spec.sampling:  # neither entities nor their hashes are looked at
+        return Sampled(np.arange(len(at)), np.ones(len(at)), {})
+    (entity,) = joint_codes([[table.column(spec.entity)]])
+    return sampled(
+        spec.sampling,
+        at=at,
+        entity=entity,
+        hashes=_hashes(plan, table),
+        values={
+            one.column: labels[one.column].astype(np.float64)
+            if one.column in labels
+            else numbers(table.column(one.column))
+            for one in spec.sampling
+            if isinstance(one, Downsample)
+        },
+        seed=spec.seed,
+    )
 
 
 def _inside(plan: SetPlan, table: pa.Table, window: Window) -> npt.NDArray[np.bool_]:

@@ -11,7 +11,7 @@ an engine instead: each bucket is opened once, by one of its tasks, and the load
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from bowerbird.data.samples.batches import Batches
     from bowerbird.data.samples.planning import SetPlan
 
+Stacked = Mapping[str, Sequence[str]]
+NONE: Stacked = {}
+
 OFFSETS = "__offsets"
 """After the name of a column of lists: where each row's values end and the next one's begin."""
 
@@ -47,12 +50,13 @@ class SetBatches(IterableDataset[dict[str, torch.Tensor]]):
         plan: SetPlan,
         how: How,
         position: Position,
-        engine: Engine | None = None,
-        folder: str | None = None,
+        stacked: Stacked,
+        engine: Engine | None,
+        folder: str | None,
     ) -> None:
         super().__init__()
         self.position = position
-        self._home, self._plan, self._how = home, plan, how
+        self._home, self._plan, self._how, self._stacked = home, plan, how, stacked
         self._engine, self._folder = engine, folder
 
     def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
@@ -72,7 +76,7 @@ class SetBatches(IterableDataset[dict[str, torch.Tensor]]):
         stream = unchecked(self._home, self._plan, self._how, self.position, engine, self._folder)
         with contextlib.closing(Ahead(stream)) as ahead:
             for batch in ahead:
-                yield tensors(batch, str(self._plan.spec.ref))
+                yield self._tensors(batch)
 
     def _here(self, own: int, count: int) -> Iterator[dict[str, torch.Tensor]]:
         stream = unchecked(self._home, self._plan, self._how, self.position)
@@ -84,7 +88,10 @@ class SetBatches(IterableDataset[dict[str, torch.Tensor]]):
             except StopIteration:
                 return
             if found is not None:
-                yield tensors(found, str(self._plan.spec.ref))
+                yield self._tensors(found)
+
+    def _tensors(self, batch: pa.RecordBatch) -> dict[str, torch.Tensor]:
+        return tensors(batch, str(self._plan.spec.ref), self._stacked)
 
 
 def _next(stream: Batches, *, mine: bool) -> pa.RecordBatch | None:
@@ -105,6 +112,7 @@ def to_torch(
     position: Position = START,
     split: str = "",
     shard: tuple[int, int] = (0, 1),
+    stacked: Stacked = NONE,
     engine: Engine | None = None,
     folder: str | None = None,
 ) -> SetBatches:
@@ -114,7 +122,9 @@ def to_torch(
 
     A time is int64 microseconds; null of a float is NaN, of anything else refused; a list is its
     values and, as ``name__offsets`` (int64), where each row's end; bytes of fixed length are int8
-    (n, length). Raises `UserError` for a text: `Hash` it, or leave it out.
+    (n, length). stacked: name -> columns of one type that make one tensor (n, columns), as a model
+    takes them, and as costs a loader's worker one tensor to hand over. Raises `UserError` for a
+    text: `Hash` it, or leave it out.
     """
     if engine is not None:
         plan.refuse_elsewhere(place_of(engine))
@@ -127,17 +137,27 @@ def to_torch(
         window=how.window,
         memory=memory,
         batch_size=batch_size,
-        look=lambda batch: tensors(batch, str(plan.spec.ref)),
+        look=lambda batch: tensors(batch, str(plan.spec.ref), stacked),
     )
-    return SetBatches(home, plan, how, position, engine, folder)
+    return SetBatches(home, plan, how, position, stacked, engine, folder)
 
 
-def tensors(batch: pa.RecordBatch, name: str) -> dict[str, torch.Tensor]:
-    """Column -> tensor, of memory of its own."""
+def tensors(batch: pa.RecordBatch, name: str, stacked: Stacked = NONE) -> dict[str, torch.Tensor]:
+    """Column -> tensor, of memory of its own. name: of the set, for errors. stacked: as for
+    `to_torch`."""
     import pyarrow as pa
 
-    found: dict[str, torch.Tensor] = {}
+    found = {made: _matrix(batch, columns, name, made) for made, columns in stacked.items()}
+    inside = {column for columns in stacked.values() for column in columns}
     for column, array in zip(batch.schema.names, batch.columns, strict=True):
+        if column in inside:
+            continue
+        if column in found:
+            raise UserError(
+                f"{column!r} is a column, and what other columns are stacked as",
+                where=f"{name}: stacked",
+                expected="a name that no column has",
+            )
         if pa.types.is_list(array.type) or pa.types.is_large_list(array.type):
             offsets = np.asarray(array.offsets.to_numpy(), dtype=np.int64)
             found[column] = _tensor(array.flatten(), column, name)
@@ -145,6 +165,27 @@ def tensors(batch: pa.RecordBatch, name: str) -> dict[str, torch.Tensor]:
         else:
             found[column] = _tensor(array, column, name)
     return found
+
+
+def _matrix(batch: pa.RecordBatch, columns: Sequence[str], name: str, made: str) -> torch.Tensor:
+    kinds = {}
+    for column in columns:
+        if column not in batch.schema.names:
+            raise UserError(
+                f"there is no column {column!r} to stack",
+                where=f"{name}: stacked[{made!r}]",
+                expected=f"of: {', '.join(batch.schema.names)}",
+            )
+        kinds[column] = batch.schema.field(column).type
+    if len(set(kinds.values())) != 1:
+        told = ", ".join(f"{column!r} is {kind}" for column, kind in kinds.items())
+        raise UserError(
+            f"columns of several types make no tensor: {told or 'there is none'}",
+            where=f"{name}: stacked[{made!r}]",
+            expected="one or more columns of one type",
+            fix='transforms: Cast((…), "float")',
+        )
+    return torch.stack([_tensor(batch.column(column), column, name) for column in columns], 1)
 
 
 def _tensor(array: pa.Array, column: str, name: str) -> torch.Tensor:
