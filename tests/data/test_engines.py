@@ -185,15 +185,15 @@ def test_tensors_hold_lists_times_and_codes(home: Home) -> None:
     assert found["at"].dtype == torch.int64
 
 
-def test_columns_of_one_type_are_one_tensor_where_that_is_asked(home: Home) -> None:
+def test_columns_of_numbers_are_one_tensor_where_that_is_asked(home: Home) -> None:
     import torch
 
     from bowerbird.data.samples.torch_batches import to_torch
 
-    plan, names = plan_of(home), ("spend__mean_item", "price")
+    plan, names = plan_of(home), ("spend__n", "spend__mean_item", "price")
     plain = next(iter(to_torch(home, plan, batch_size=16)))
     found = next(iter(to_torch(home, plan, batch_size=16, stacked={"numbers": names})))
-    apart = torch.stack([plain.pop(name) for name in names], 1)
+    apart = torch.stack([plain.pop(name).float() for name in names], 1)
     assert equal(found, plain | {"numbers": apart})
 
 
@@ -202,7 +202,7 @@ def test_columns_of_one_type_are_one_tensor_where_that_is_asked(home: Home) -> N
     [
         ({"numbers": ("spend__mean_item", "prise")}, "no column 'prise' to stack"),
         ({"numbers": ("spend__mean_item", "past__code")}, "'past__code' is large_list"),
-        ({"numbers": ()}, "there is none"),
+        ({"numbers": ("at",)}, "'at' is timestamp"),
         ({"at": ("spend__mean_item",)}, "'at' is a column"),
     ],
 )

@@ -21,6 +21,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 from bowerbird.core.errors import UserError
 from bowerbird.data.features.events import microseconds
 from bowerbird.data.samples import checks
+from bowerbird.data.samples.arrays import numbers
 from bowerbird.data.samples.batches import MEMORY, START, Ahead, How, place_of, unchecked
 from bowerbird.data.samples.order import Position
 from bowerbird.data.samples.planning import pruned
@@ -122,9 +123,9 @@ def to_torch(
 
     A time is int64 microseconds; null of a float is NaN, of anything else refused; a list is its
     values and, as ``name__offsets`` (int64), where each row's end; bytes of fixed length are int8
-    (n, length). stacked: name -> columns of one type that make one tensor (n, columns), as a model
-    takes them, and as costs a loader's worker one tensor to hand over. Raises `UserError` for a
-    text: `Hash` it, or leave it out.
+    (n, length). stacked: name -> columns of numbers that make one tensor, float32 (n, columns) with
+    NaN for null: as a model takes them, and a loader's worker hands over one instead of many.
+    Raises `UserError` for a text: `Hash` it, or leave it out.
     """
     if engine is not None:
         plan.refuse_elsewhere(place_of(engine))
@@ -168,24 +169,21 @@ def tensors(batch: pa.RecordBatch, name: str, stacked: Stacked = NONE) -> dict[s
 
 
 def _matrix(batch: pa.RecordBatch, columns: Sequence[str], name: str, made: str) -> torch.Tensor:
-    kinds = {}
-    for column in columns:
-        if column not in batch.schema.names:
+    import pyarrow.types as at
+
+    found = np.empty((batch.num_rows, len(columns)), dtype=np.float32)
+    for place, column in enumerate(columns):
+        there = column in batch.schema.names
+        kind = batch.schema.field(column).type if there else None
+        if not (there and (at.is_integer(kind) or at.is_floating(kind) or at.is_boolean(kind))):
             raise UserError(
-                f"there is no column {column!r} to stack",
+                f"{column!r} is {kind}" if there else f"there is no column {column!r} to stack",
                 where=f"{name}: stacked[{made!r}]",
-                expected=f"of: {', '.join(batch.schema.names)}",
+                expected="columns of numbers and truth values, a number a row, of: "
+                + ", ".join(batch.schema.names),
             )
-        kinds[column] = batch.schema.field(column).type
-    if len(set(kinds.values())) != 1:
-        told = ", ".join(f"{column!r} is {kind}" for column, kind in kinds.items())
-        raise UserError(
-            f"columns of several types make no tensor: {told or 'there is none'}",
-            where=f"{name}: stacked[{made!r}]",
-            expected="one or more columns of one type",
-            fix='transforms: Cast((…), "float")',
-        )
-    return torch.stack([_tensor(batch.column(column), column, name) for column in columns], 1)
+        found[:, place] = numbers(batch.column(column))
+    return torch.from_numpy(found)
 
 
 def _tensor(array: pa.Array, column: str, name: str) -> torch.Tensor:
