@@ -73,6 +73,7 @@ class Work(msgspec.Struct, frozen=True):
     inputs: ref -> what to read, pinned. meaning: hash of what the step makes; meanings: of each of
       its cells, where those are several.
     files: the folder for this attempt's files, which nobody reads until they are committed.
+    engine: the name of the one that runs its tasks.
     """
 
     step: Step
@@ -83,6 +84,7 @@ class Work(msgspec.Struct, frozen=True):
     files: str
     home: Home
     meanings: Mapping[str, str] = {}
+    engine: str = ""
 
 
 class StepKind(msgspec.Struct, frozen=True):

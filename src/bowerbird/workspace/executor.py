@@ -238,7 +238,8 @@ class Executor:
         hashed = keep(meaning(step.definition, data))
         of_cells = {c: keep(meaning(step.definition, data | d)) for c, d in step.cells.items()}
         token, name = run.token(step.id), attempt.lease.attempt
-        return Work(step, token, name, hashed, inputs, files, self._ports.home, of_cells)
+        home, engine = self._ports.home, self._ports.engine.name
+        return Work(step, token, name, hashed, inputs, files, home, of_cells, engine)
 
     def _commit(self, target: Target, work: Work, change: Change, attempt: Attempt) -> Committed:
         point("executor.commit.before")

@@ -9,12 +9,16 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from bowerbird.core.engine import Engine
 from bowerbird.core.errors import UserError
 from bowerbird.core.plans import Plan
 from bowerbird.core.runs import RunRecord, RunState
 from bowerbird.data.features.compute import compute
 from bowerbird.data.features.specs import FeatureGroup
+from bowerbird.engines import EngineKind, open_engine
 from bowerbird.lake import Lake, read
+from bowerbird.rooms import registry
+from bowerbird.workspace.settings import Loaded, load_settings
 from bowerbird.workspace.workspace import Workspace
 from tests.data.features.shop import (
     SOURCES,
@@ -223,6 +227,31 @@ def test_a_group_that_reads_the_future_is_not_staged(tmp_path: Path) -> None:
     assert run.state == RunState.FAILED
     assert "spend reads the future: n of user=" in str(run.steps[0].error)
     assert not Lake(shop.home).find(STAGED)
+
+
+ONLY_HERE = """    sql='SELECT asked.row, 1 AS n FROM asked', schema={"n": "long"}, runs=("local",),
+"""
+
+
+@pytest.mark.slow
+def test_a_group_that_runs_here_alone_is_not_staged_by_an_engine_that_is_elsewhere(
+    tmp_path: Path,
+) -> None:
+    line = next(line for line in SPECS.splitlines(keepends=True) if "columns={" in line)
+    shop = stocked(tmp_path, range(20, 22), SPECS.replace(line, ONLY_HERE))
+
+    def named_ray(loaded: Loaded) -> Engine:
+        engine = open_engine(EngineKind.THREADS, workers=1, paths=(loaded.project,))
+        engine.name = "ray, by its name alone"
+        return engine
+
+    elsewhere = Workspace(load_settings(tmp_path, variables={}), registry(), named_ray)
+    run = elsewhere.apply(elsewhere.plan())
+    assert run is not None
+    assert "which does not run in ray" in str(run.steps[0].error)
+    here = shop.apply(shop.plan())
+    assert here is not None
+    assert here.state == RunState.DONE
 
 
 @pytest.mark.slow

@@ -21,7 +21,12 @@ from bowerbird.core.steps import Home, StepKind, TargetKind, Work
 from bowerbird.core.targets import Change, Read, fields_of
 from bowerbird.data.features.alignment import moments, reach
 from bowerbird.data.features.columns import duration, longest_window
-from bowerbird.data.features.compute import output_schema, prepared
+from bowerbird.data.features.compute import (
+    output_schema,
+    place_of,
+    prepared,
+    refuse_elsewhere,
+)
 from bowerbird.data.features.events import microseconds
 from bowerbird.data.features.leakage import audit, refuse
 from bowerbird.data.features.offenders import duplicates
@@ -194,6 +199,8 @@ class Staging(msgspec.Struct, frozen=True):
 def _tasks(work: Work) -> Iterable[Task]:
     spec = decoded(work.step.spec, Backfill)
     groups = tuple(decoded(work.step.others[ref], FeatureGroup) for ref in spec.features)
+    for group in groups:
+        refuse_elsewhere(group, place_of(work.engine))
     inputs = {ref: now.version for ref, now in work.inputs.items()}
     lake = Lake(work.home)
     wanted = tuple(work.step.cells) or (work.step.cell,)

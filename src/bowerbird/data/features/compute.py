@@ -89,6 +89,11 @@ def prepared(
     return lambda asked: _told(group, rows, asked)
 
 
+def place_of(engine: str) -> Place:
+    """Where the tasks of an engine compute: its name begins with what it is."""
+    return "ray" if engine.startswith("ray") else "local"
+
+
 def refuse_elsewhere(group: FeatureGroup, place: Place) -> None:
     """Raise `UserError` for a group that does not run there."""
     if place not in group.places:

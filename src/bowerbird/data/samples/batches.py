@@ -25,6 +25,7 @@ import msgspec
 
 from bowerbird.core.errors import UserError
 from bowerbird.core.meaning import digest
+from bowerbird.data.features.compute import place_of
 from bowerbird.data.samples import checks, transforms
 from bowerbird.data.samples.bucket import Opened, Reader, open_bucket, transformed
 from bowerbird.data.samples.order import Length, Position, Slice, bucket_order, draw
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 
     from bowerbird.core.engine import Engine
     from bowerbird.core.steps import Home
-    from bowerbird.data.features.specs import Place
     from bowerbird.data.samples.splits import Window
     from bowerbird.lake.joins.buckets import Bucket
 
@@ -277,18 +277,13 @@ def batches(
     reader that goes on from a position was checked when it began.
     """
     if engine is not None:
-        plan.refuse_elsewhere(place_of(engine))
+        plan.refuse_elsewhere(place_of(engine.name))
     how = How(plan, batch_size=batch_size, memory=memory, seed=seed, split=split, shard=shard)
     plan, reader = pruned(Lake(home), plan, how.window), Reader(Lake(home))
     if position.batch == 0:
         window = how.window
         checks.check(home, plan, window=window, memory=memory, batch_size=batch_size, reader=reader)
     return unchecked(home, plan, how, position, engine, folder, reader)
-
-
-def place_of(engine: Engine) -> Place:
-    """Where an engine's tasks compute: its name begins with what it is."""
-    return "ray" if engine.name.startswith("ray") else "local"
 
 
 def unchecked(

@@ -21,9 +21,10 @@ from bowerbird.core.errors import UserError
 from bowerbird.core.specs import Spec
 from bowerbird.core.steps import Home, StepKind, TargetKind, Work
 from bowerbird.core.targets import WHOLE, Change, LogTarget, Token
+from bowerbird.data.features.compute import place_of
 from bowerbird.data.features.specs import FeatureGroup
 from bowerbird.data.samples import transforms
-from bowerbird.data.samples.batches import fitted, place_of
+from bowerbird.data.samples.batches import fitted
 from bowerbird.data.samples.bucket import Reader, open_bucket
 from bowerbird.data.samples.checks import check
 from bowerbird.data.samples.order import Length
@@ -63,7 +64,7 @@ def keep(home: Home, plan: SetPlan, engine: Engine | None = None) -> Kept:
     """
     _refuse_moved(plan)
     if engine is not None:
-        plan.refuse_elsewhere(place_of(engine))
+        plan.refuse_elsewhere(place_of(engine.name))
     ref, lake = str(plan.spec.ref), Lake(home)
     token = Token(f"samples/{plan.fingerprint}")
     target = LogTarget(TableLog(lake, ref), SystemClock())
@@ -217,7 +218,9 @@ def _step_plan(work: Work) -> SetPlan:
 
 
 def _tasks(work: Work) -> Iterable[Task]:
-    plan = fitted(work.home, _step_plan(work))
+    plan = _step_plan(work)
+    plan.refuse_elsewhere(place_of(work.engine))
+    plan = fitted(work.home, plan)
     _refuse_moved(plan)
     check(work.home, plan)
     return keep_tasks(work.home, plan, work.files)

@@ -19,10 +19,11 @@ import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
 from bowerbird.core.errors import UserError
+from bowerbird.data.features.compute import place_of
 from bowerbird.data.features.events import microseconds
 from bowerbird.data.samples import checks
 from bowerbird.data.samples.arrays import numbers
-from bowerbird.data.samples.batches import MEMORY, START, Ahead, How, place_of, unchecked
+from bowerbird.data.samples.batches import MEMORY, START, Ahead, How, unchecked
 from bowerbird.data.samples.order import Position
 from bowerbird.data.samples.planning import pruned
 from bowerbird.lake import Lake
@@ -128,7 +129,7 @@ def to_torch(
     Raises `UserError` for a text: `Hash` it, or leave it out.
     """
     if engine is not None:
-        plan.refuse_elsewhere(place_of(engine))
+        plan.refuse_elsewhere(place_of(engine.name))
     how = How(plan, batch_size=batch_size, memory=memory, seed=seed, split=split, shard=shard)
     position = how.begin(plan, position)
     plan = pruned(Lake(home), plan, how.window)
