@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from bowerbird.core.errors import SpecError, UserError
 from bowerbird.core.steps import Home
-from bowerbird.data.samples.batches import batches
-from bowerbird.data.samples.bucket import Reader, open_bucket
+from bowerbird.data.samples.batches import Here, batches
+from bowerbird.data.samples.bucket import Reader, lying
 from bowerbird.data.samples.checks import check
 from bowerbird.data.samples.labels import Judged, Reward
 from bowerbird.data.samples.leakage import LeakageError
@@ -502,12 +502,27 @@ def test_a_set_of_one_bucket_is_read_once_checks_and_all(
         return read_bucket(self, table, bucket)
 
     monkeypatch.setattr(Reader, "read", counted)
-    assert open_bucket(Reader(lake), plan, plan.buckets[0]).sides.matched
+    assert lying(Reader(lake), plan, plan.buckets[0]).sides
     once = opened.copy()
     opened.clear()
     found = rows_of(batches(home, plan, batch_size=17))
     assert opened == once
     assert sorted_rows(found) == sorted_rows(plain_rows(lake, plan))
+
+
+def test_a_batch_whose_transform_raises_is_not_done(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = batches(home, plan_of(home), batch_size=17)
+    next(stream)
+    before = stream.position
+    with monkeypatch.context() as broken:
+        broken.setattr(Here, "finished", lambda *_: 1 // 0)
+        with pytest.raises(ZeroDivisionError):
+            next(stream)
+    assert stream.position == before
+    again = list(batches(home, plan_of(home), batch_size=17, position=before))
+    assert all(one.equals(two) for one, two in zip(stream, again, strict=True))
 
 
 def test_explain_says_what_will_be_read_before_anything_is(home: Home) -> None:

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import pytest
 from bowerbird.core.engine import Engine
 from bowerbird.core.errors import BowerbirdError, UserError
 from bowerbird.core.steps import Home
-from bowerbird.data.samples.batches import batches
+from bowerbird.data.samples.batches import Ahead, batches
 from bowerbird.data.samples.planning import SetPlan, plan_set
 from bowerbird.data.samples.sampling import Downsample
 from bowerbird.data.samples.transforms import Cast, Custom, FillNull, Hash, Log1p
@@ -267,6 +268,28 @@ def test_a_worker_that_is_killed_loses_nothing_and_brings_nothing_twice(
     found = list(batches(home, plan, batch_size=16, engine=marked))
     assert (tmp_path / "mark").exists()
     assert same(found, list(batches(home, plan, batch_size=16)))
+
+
+def is_slow(batch: pa.RecordBatch) -> Any:
+    if os.getpid() != int(os.environ["BOWERBIRD_TEST_DRIVER"]):
+        mark = Path(os.environ["BOWERBIRD_TEST_MARK"])
+        mark.touch()
+        time.sleep(30)
+        mark.with_suffix(".over").touch()
+    return {"same": batch.column("price")}
+
+
+@pytest.mark.slow
+def test_who_stops_reading_ahead_does_not_wait_for_a_task(
+    home: Home, marked: Engine, tmp_path: Path
+) -> None:
+    plan = plan_of(home, transforms=(Custom(f"{HERE}:is_slow", ("price",), ("same",)),))
+    ahead = Ahead(batches(home, plan, batch_size=16, engine=marked, folder=str(tmp_path)))
+    while not (tmp_path / "mark").exists():
+        time.sleep(0.02)
+    ahead.close()
+    assert not (tmp_path / "mark.over").exists()
+    assert not list(tmp_path.glob("samples-*"))
 
 
 @pytest.mark.slow

@@ -176,14 +176,15 @@ def test_meanings_are_read_as_they_are_asked_for_and_at_once_where_many_are(tmp_
 def test_a_failure_is_remembered_until_a_newer_run_of_its_target(tmp_path: Path) -> None:
     database = Database(f"sqlite:///{tmp_path / 'metadata.db'}", Hand())
     ledger = SqlLedger(database)
-    target = PLAN.step("s1").target
+    target, kinds = PLAN.step("s1").target, [PLAN.step("s1").kind]
     for ends in (Failed("no", "StepError"), Done("v1", "m")):
         run = ledger.start(PLAN, "user:ada")
-        assert ledger.failures() == {}
+        assert ledger.failures(kinds) == {}
         lease = ledger.begin(run.id, "s1", "A", 30)
         assert lease is not None
         ledger.finish(lease, ends)
-        failures = {ref: (of, step.error) for ref, (of, step) in ledger.failures().items()}
+        failures = {ref: (of, step.error) for ref, (of, step) in ledger.failures(kinds).items()}
         assert failures == ({target: (run.id, "no")} if isinstance(ends, Failed) else {})
+        assert ledger.failures(["another"]) == {}
         ledger.end(run.id, RunState.FAILED)
     database.close()

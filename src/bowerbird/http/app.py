@@ -28,9 +28,9 @@ HEALTH = {"/healthz", "/readyz"}
 class Mount(msgspec.Struct, frozen=True):
     """What a room puts into the application.
 
-    title: what it shows, in a few words. home: the path of its first page; every page leads there.
-    expected: parameter -> what it must be, in words. ready: facts of a room that can answer; raises
-    where it cannot. close: called once the server has ended.
+    title: what it shows, in a few words. home: the path of its first page, to which the pages of
+    every room lead. expected: parameter -> what it must be, in words. ready: facts of a room that
+    can answer; raises where it cannot. close: called once the server has ended.
     """
 
     title: str
@@ -58,7 +58,7 @@ def application(mounts: Sequence[Mount], authorise: Authorise | None) -> FastAPI
     expected = {name: told for mount in mounts for name, told in mount.expected.items()}
     page = partial(_page, mounts)
     refused = add_problems(app, page, expected)
-    app.add_middleware(Leads, places=tuple(Place(mount.title, mount.home) for mount in mounts))
+    app.add_middleware(Places, places=tuple(Place(mount.title, mount.home) for mount in mounts))
     if authorise is not None:
         app.add_middleware(Door, authorise=authorise, refused=refused)
     app.add_middleware(Headers)
@@ -105,8 +105,8 @@ class Door:
         await self.app(scope, receive, send)
 
 
-class Leads:
-    """Tells every page where the rooms' first pages are. Plain ASGI, as `Headers`."""
+class Places:
+    """Tells the pages of rooms where each room's first page is. Plain ASGI, as `Headers`."""
 
     def __init__(self, app: ASGIApp, places: tuple[Place, ...]) -> None:
         self.app = app

@@ -67,8 +67,8 @@ def cookie_of(token: str) -> tuple[str, str]:
     return f"bowerbird_{_derived(token, 'name')[:12]}", _derived(token, "value")
 
 
-def check(request: Request, token: str, lies: str = "the file of the token") -> None:
-    """Let in who shows the token: as a bearer, in the query, or in a cookie. lies: where it is
+def check(request: Request, token: str, place: str = "the project's state") -> None:
+    """Let in who shows the token: as a bearer, in the query, or in a cookie. place: where it is
     found, for who does not.
 
     What changes something shows a bearer, or the cookie from one of our own pages. A browser sends
@@ -86,15 +86,15 @@ def check(request: Request, token: str, lies: str = "the file of the token") -> 
     name, value = cookie_of(token)
     known = _same(shown, token) if shown else _same(request.cookies.get(name, ""), value)
     if not (token and known):  # an empty token lets nobody in
-        raise HTTPException(401, _wanted(short(request.url.path), lies, looks=looks))
+        raise HTTPException(401, _wanted(short(request.url.path), place, looks=looks))
     if not (looks or bearer or _from_here(request)):
         raise HTTPException(403, "this was not asked from a page of this server")
 
 
-def _wanted(path: str, lies: str, *, looks: bool) -> str:
+def _wanted(path: str, place: str, *, looks: bool) -> str:
     """What to do for who did not show the token."""
     how = f"open {path}" if looks else f"ask for {path} from a page that was opened"
-    return f"{how} with ?token=…: the server's command printed the token, and it lies in {lies}"
+    return f"{how} with ?token=…: the server's command printed the token, and it lies in {place}"
 
 
 def guarded(app: FastAPI, token: str) -> FastAPI:

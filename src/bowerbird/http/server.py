@@ -50,8 +50,8 @@ def _serve(
     if not mounts:
         raise UserError("no room has anything to show yet", fix="bowerbird apply")
     token = access_token(workspace.home)
-    lies = os.path.relpath(token_file(workspace.home), workspace.loaded.project)
-    app = application(mounts, authorise=lambda request: check(request, token, lies))
+    place = os.path.relpath(token_file(workspace.home), workspace.loaded.project)
+    app = application(mounts, authorise=lambda request: check(request, token, place))
     host, port = listener.getsockname()[:2]
     at = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     for mount in mounts:

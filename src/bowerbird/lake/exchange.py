@@ -111,7 +111,7 @@ def _check_places(
 ) -> None:
     inside = snapshots.Cells(cells)
     for file in files:
-        part = snapshots.part_of(metadata, file)
+        part = snapshots.path_of(metadata, file)
         if part not in inside:
             raise UserError(
                 f"{name}: {file.record_count:,} rows are in {part}, which this step does not write",

@@ -101,7 +101,7 @@ class TableLog:
             below = TableLog(self._lake, self.name, branch).load()
             publish.check(self.name, onto, below, published)
             publish.hold(tx, self.branch, onto.head, published)
-        touched = {snapshots.part_of(metadata, file) for file in (*new, *gone, *deletes)}
+        touched = {snapshots.path_of(metadata, file) for file in (*new, *gone, *deletes)}
         summary = _summary(below, token, change, touched)
         kept.store(table, summary, CELLS)
         if gone or deletes:

@@ -56,16 +56,17 @@ def live(table: IcebergTable, snapshot: Snapshot | None) -> list[Live]:
 
 def part_of(metadata: TableMetadata, file: DataFile) -> str:
     """The path of the partition that a file is in, as cells are written."""
-    # A partition spec never changes, and plan after plan asks for the partitions of one before.
+    # A committed spec never changes, and plan after plan asks for the partitions of one before.
     key = (metadata.table_uuid, file.spec_id, tuple(file.partition._data))
     path = PATHS.get(key)
     if path is None:
-        path = _path(metadata, file)
+        path = path_of(metadata, file)
         PATHS.put(key, path)
     return str(path)
 
 
-def _path(metadata: TableMetadata, file: DataFile) -> str:
+def path_of(metadata: TableMetadata, file: DataFile) -> str:
+    """The same, of metadata that are not committed: another may win the number of their spec."""
     spec = metadata.specs()[file.spec_id]
     if spec.is_unpartitioned():
         return WHOLE

@@ -33,10 +33,11 @@ class HouseCatalog(SqlCatalog):
         self.engine = create_engine(url, poolclass=NullPool)
         if url.get_backend_name() == "sqlite":
             event.listen(self.engine, "connect", _patient)
-            with self.engine.connect() as connection:
-                # Readers do not block a writer. The file remembers it, so it is said once.
-                connection.exec_driver_sql("PRAGMA journal_mode = WAL")
         try:
+            if url.get_backend_name() == "sqlite":
+                with self.engine.connect() as connection:
+                    # Readers do not block a writer. The file remembers it, so it is said once.
+                    connection.exec_driver_sql("PRAGMA journal_mode = WAL")
             super()._init_catalog()
         except DBAPIError:
             # Two processes made the catalog's tables at once: by now they are there.

@@ -7,7 +7,7 @@ Each method is one transaction: it reads a row under a lock, applies a pure tran
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 
@@ -201,11 +201,13 @@ class SqlLedger:
         with self._database.read() as connection:
             return [_run(connection, run_id) for run_id in connection.execute(query).scalars()]
 
-    def failures(self) -> dict[str, tuple[str, StepRecord]]:
-        """Targets whose newest run failed there -> that run's id, and the step that failed."""
+    def failures(self, kinds: Collection[str]) -> dict[str, tuple[str, StepRecord]]:
+        """Targets whose newest run failed there -> that run's id, and the step that failed. Looked
+        at are steps of these kinds: a table is also rolled back, compacted, and expired."""
         newest = (
             sa.select(STEPS.c.target, sa.func.max(RUNS.c.number).label("number"))
             .join(RUNS, RUNS.c.id == STEPS.c.run)
+            .where(STEPS.c.kind.in_(kinds))
             .group_by(STEPS.c.target)
             .subquery()
         )
@@ -213,7 +215,7 @@ class SqlLedger:
             sa.select(STEPS.c.target, STEPS.c.run, STEPS.c.record)
             .join(RUNS, RUNS.c.id == STEPS.c.run)
             .join(newest, (newest.c.target == STEPS.c.target) & (newest.c.number == RUNS.c.number))
-            .where(STEPS.c.state == "failed")
+            .where(STEPS.c.state == "failed", STEPS.c.kind.in_(kinds))
         )
         with self._database.read() as connection:
             rows = connection.execute(query).all()

@@ -37,6 +37,7 @@ from bowerbird.data.features.gates import (
 from bowerbird.data.features.kinds import Kind
 from bowerbird.data.features.offenders import duplicates, offenders
 from bowerbird.data.features.statistics import Statistics, summarise_exactly
+from bowerbird.data.features.verdicts import as_results, of_results
 
 GOOD = Facts(rows_found=4, rows_expected=4, duplicates=0, leaks=0)
 ROWS = pa.table(
@@ -213,6 +214,11 @@ def each(staged: Mapping[str, Statistics], _live: object, _facts: Facts) -> list
     return [Finding("mine", name, True, "well") for name in staged]
 
 
+def by_numpy(*_: object) -> Finding:
+    few, limit = np.float64(0.4), np.float64(0.3)
+    return Finding("mine", "x", few > limit, "few", few, limit)
+
+
 def wrong(*_: object) -> int:
     return 7
 
@@ -222,6 +228,12 @@ def test_a_function_of_yours_is_asked() -> None:
     assert one(Custom(f"{__name__}:few")).text == "only 4 rows"
     assert one(Custom(f"{__name__}:few"), Facts(rows_found=10)).passed
     assert len(judge([Custom(f"{__name__}:each")], STAGED, None, GOOD)) == len(STAGED)
+
+
+def test_what_a_function_finds_by_numpy_is_kept_as_any_other() -> None:
+    found = one(Custom(f"{__name__}:by_numpy"))
+    kept = msgspec.json.decode(msgspec.json.encode(as_results([found])))
+    assert of_results(kept) == (Finding("mine", "x", True, "few", 0.4, 0.3),)
 
 
 def test_a_function_that_says_nothing_of_use_is_named() -> None:

@@ -14,7 +14,7 @@ from bowerbird.core.plans import Allowed
 from bowerbird.core.runs import RunRecord, RunState
 from bowerbird.core.targets import LogTarget, Token
 from bowerbird.data.features.check import findings, kept, statistics_of
-from bowerbird.data.features.verdicts import failure
+from bowerbird.data.features.verdicts import KINDS, failure
 from bowerbird.lake import Lake, TableLog, read
 from bowerbird.workspace.workspace import Workspace
 from tests.data.features import shop as world
@@ -207,10 +207,10 @@ def test_a_check_that_fails_after_the_commit_rolls_it_back_by_itself(tmp_path: P
     live, version = training(shop), commits(shop)[0]
     put(shop, SOURCES[0], events([25], each=300, seed=5))
     text = errors(failed(shop))
-    assert "not_too_many of at_day=1970-01-26" in text
+    assert "not_too_many: at_day=1970-01-26" in text
     assert f"rolled back to version {version}" in text
     assert training(shop) == live
-    told = failure(shop.ledger.failures()["promotion:shop/training"])
+    told = failure(shop.ledger.failures(KINDS)["promotion:shop/training"])
     assert told is not None
     assert "was refused by" in told.told
     assert any("not_too_many" in gate for gate in told.gates)

@@ -31,7 +31,7 @@ from bowerbird.data.features.events import microseconds
 from bowerbird.data.features.leakage import audit, refuse
 from bowerbird.data.features.offenders import duplicates
 from bowerbird.data.features.sources import events_between, source_schema
-from bowerbird.data.features.specs import Backfill, FeatureGroup, calls_of
+from bowerbird.data.features.specs import Backfill, FeatureGroup, Place, calls_of
 from bowerbird.data.making import want
 from bowerbird.lake import Lake, Table, Written, parts, read, write
 from bowerbird.lake.log import TableLog
@@ -185,7 +185,7 @@ def _seconds_a_row(lake: Lake, ref: str) -> float | None:
 class Staging(msgspec.Struct, frozen=True):
     """One task: some partitions of the rows, and where their features go.
 
-    fields: values of partition fields that the cells share with the groups' sources.
+    place: where it is computed.
     """
 
     spec: Backfill
@@ -194,18 +194,20 @@ class Staging(msgspec.Struct, frozen=True):
     cells: tuple[str, ...]
     layout: Table
     folder: str
+    place: Place = "local"
 
 
 def _tasks(work: Work) -> Iterable[Task]:
     spec = decoded(work.step.spec, Backfill)
     groups = tuple(decoded(work.step.others[ref], FeatureGroup) for ref in spec.features)
+    place = place_of(work.engine)
     for group in groups:
-        refuse_elsewhere(group, place_of(work.engine))
+        refuse_elsewhere(group, place)
     inputs = {ref: now.version for ref, now in work.inputs.items()}
     lake = Lake(work.home)
     wanted = tuple(work.step.cells) or (work.step.cell,)
     layout = layout_of(lake, spec, groups)
-    whole = Staging(spec, groups, dict(inputs), wanted, layout, work.files)
+    whole = Staging(spec, groups, dict(inputs), wanted, layout, work.files, place)
     sizes = parts.sizes(lake, spec.rows, inputs[spec.rows])
     by = parts.split_of(lake, spec.rows)
     for n, some in enumerate(divided(wanted, sizes, by, spec.at)):
@@ -306,9 +308,18 @@ def stage(home: Home, job: Staging, ref: str) -> Written:
         asked = pa.table({name: rows[spec.keys.get(name, name)] for name in group.key})
         asked = asked.append_column("at", asked_at)
         events, cut = _seen(lake, job, group)
-        found = _computed(group, events, asked)
+        found = _computed(group, events, asked, job.place)
         if spec.audit:
-            seen = audit(group, events, asked, found, at=at, cut=cut, sample=spec.audit)
+            seen = audit(
+                group,
+                events,
+                asked,
+                found,
+                at=at,
+                cut=cut,
+                sample=spec.audit,
+                place=job.place,
+            )
             refuse(seen, group, f"{spec.ref}: {group.ref}")
         for name in group.names:
             columns[column_name(group, name)] = found[name]
@@ -319,10 +330,10 @@ def _kept(job: Staging) -> int:
     return len(job.layout.schema) - sum(len(group.names) for group in job.groups)
 
 
-def _computed(group: FeatureGroup, events: pa.Table, asked: pa.Table) -> pa.Table:
+def _computed(group: FeatureGroup, events: pa.Table, asked: pa.Table, place: Place) -> pa.Table:
     import pyarrow as pa
 
-    answer = prepared(group, events)
+    answer = prepared(group, events, place)
     if not group.columns:  # SQL and functions may look at all that is asked
         return answer(asked)
     blocks = range(0, max(asked.num_rows, 1), ROWS_A_BLOCK)

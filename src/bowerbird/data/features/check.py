@@ -226,7 +226,7 @@ def _by_functions(
     for name in spec.checks:
         function: Callable[[pa.Table], Any] = functions.load(name)
         wrong = [
-            Finding(f"{name} of {cell}", "", passed=False, text=str(said))
+            Finding(name, "", passed=False, text=f"{cell}: {said}")
             for cell, rows in _partitions(lake, spec, version, None, changed)
             if (said := function(rows))
         ]

@@ -25,7 +25,7 @@ from bowerbird.data.features.check import findings
 from bowerbird.data.features.history import Back, CommitView, Move, RunLine, RunPage, WayBack
 from bowerbird.data.features.looks import Looks, Seen
 from bowerbird.data.features.specs import Backfill, Promotion
-from bowerbird.data.features.verdicts import Verdict, verdict
+from bowerbird.data.features.verdicts import KINDS, Verdict, verdict
 from bowerbird.data.features.views import (
     CellsView,
     PartitionView,
@@ -171,7 +171,7 @@ class Desk:
         taker = _taker(spec, specs)
         if taker is None:
             return Verdict()
-        ref, failed = str(taker.ref), failed_of(taker, self._workspace.ledger.failures())
+        ref, failed = str(taker.ref), failed_of(taker, self._workspace.ledger.failures(KINDS))
         return verdict(ref, failed, findings(self._workspace.home, ref))
 
     # -- what is done ------------------------------------------------------------------------
@@ -243,7 +243,7 @@ class Desk:
         return declared(self._specs(), ref)
 
     def _lines(self, seen: Seen, of: Mapping[str, Spec]) -> tuple[CellsView, ...]:
-        found, failed = seen.found, self._workspace.ledger.failures()
+        found, failed = seen.found, self._workspace.ledger.failures(KINDS)
         return standing(of, found.wants, seen.plan, found.present, self._open(), failed)
 
     def _open(self) -> list[RunView]:

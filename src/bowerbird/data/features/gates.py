@@ -346,16 +346,25 @@ def _custom(
     said = functions.load(gate.function)(staged, live, facts)
     match said:
         case Finding():
-            return (said,)
+            return (_plain(said),)
         case str() | None:
             return (Finding(name, "", not said, said or "found nothing wrong"),)
         case tuple() | list() if all(isinstance(one, Finding) for one in said):
-            return tuple(said)
+            return tuple(_plain(one) for one in said)
     raise UserError(
         f"returned {type(said).__name__}",
         where=name,
         expected="a Finding, several, or a text: empty where nothing is wrong",
     )
+
+
+def _plain(found: Finding) -> Finding:
+    """With Python's own numbers: who computes with numpy gives numpy's, and these are kept."""
+    figures = {
+        name: None if value is None else float(value)
+        for name, value in (("figure", found.figure), ("limit", found.limit))
+    }
+    return msgspec.structs.replace(found, passed=bool(found.passed), **figures)
 
 
 def _broken(detail: Detail) -> int:

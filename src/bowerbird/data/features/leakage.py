@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from bowerbird.data.features.specs import FeatureGroup
+    from bowerbird.data.features.specs import FeatureGroup, Place
     from bowerbird.data.features.timeline import Ints, Mask
 
 
@@ -77,6 +77,7 @@ def audit(
     cut: Sequence[str] = (),
     sample: int = 200,
     seed: int = 0,
+    place: Place = "local",
 ) -> Audit:
     """Draw rows of what was staged for `asked` (key, ``at``: the moments) and compute them blind.
 
@@ -100,7 +101,7 @@ def audit(
         rows = drawn[moments[drawn] == moment]
         some = asked.take(pa.array(rows))
         before = events.filter(pa.array((known < moment) & _of_keys(events, some, cut)))
-        blind = compute(group, before, some)
+        blind = compute(group, before, some, place)
         leaks += _different(group, some, staged.take(pa.array(rows)), blind, rows, int(moment))
     return Audit(len(moments), len(drawn), tuple(leaks), future)
 

@@ -13,6 +13,9 @@ from bowerbird.data.features.gates import Finding, failures
 FailedRun = tuple[str, StepRecord]
 """The id of a run, and the step that failed."""
 
+KINDS = ("features.stage", "features.promote", "features.check")
+"""The kinds of steps that make what is staged and promoted, and judge it."""
+
 FINDINGS = "findings"
 """Among the results of a step."""
 

@@ -79,6 +79,10 @@ class Source(Protocol):
         """What is held for all buckets."""
         ...
 
+    def stop(self) -> None:
+        """From another thread: who waits in `open` need not wait any longer."""
+        ...
+
     def close(self) -> None: ...
 
 
@@ -110,6 +114,9 @@ class Here:
 
     def finished(self, joined: RequestBatch) -> RequestBatch:
         return transformed(self._plan, joined, self.stages)
+
+    def stop(self) -> None:
+        """Nothing is waited for."""
 
     def close(self) -> None:
         pass
@@ -189,10 +196,11 @@ class Batches(Iterator["pa.RecordBatch"]):
         """The next batch, its user side once a request. Raises `StopIteration` at the end."""
         slices, after = self._draw()
         whole = joined([self._piece(one) for one in slices])
-        self._widest = max(self._widest, 2 * whole.nbytes)
+        made = self._source.finished(whole)
+        self._widest = max(self._widest, whole.nbytes + made.nbytes)
         self._keep_the_bound(slices[-1].place)
         self._go_to(after)
-        return self._source.finished(whole)
+        return made
 
     def skip(self) -> None:
         """Go on without making the next batch: another worker does. Raises `StopIteration`."""
@@ -203,6 +211,10 @@ class Batches(Iterator["pa.RecordBatch"]):
     def stages(self) -> Stages:
         """Where the time went so far."""
         return self._source.stages
+
+    def stop(self) -> None:
+        """From another thread: let `next` raise, if it waits for a task."""
+        self._source.stop()
 
     def close(self) -> None:
         """Let go of what is open; a source's files too."""
@@ -225,6 +237,7 @@ class Batches(Iterator["pa.RecordBatch"]):
         if one.place not in self._taken_from:  # what lies beside its rows is held from now on
             self._taken_from.add(one.place)
             self._held[one.place] = found.nbytes
+            self._keep_the_bound(one.place)
         return made
 
     def _go_to(self, after: Position) -> None:
@@ -237,14 +250,15 @@ class Batches(Iterator["pa.RecordBatch"]):
         if place not in self._open:
             self._open[place] = found = self._source.open(place)
             self._held[place] = found[0].nbytes
+            self._keep_the_bound(place)
         return self._open[place][1]
 
     def _keep_the_bound(self, place: int) -> None:
         held = self._source.nbytes + sum(self._held.values()) + self._widest
         if held > self._how.memory:
             raise UserError(
-                f"{len(self._open)} buckets hold {held:,} bytes, the last {self._held[place]:,}, "
-                f"and tables that are read whole {self._source.nbytes:,}",
+                f"{len(self._open)} buckets hold {held:,} bytes, one {self._held[place]:,}, and "
+                f"tables that are read whole {self._source.nbytes:,}",
                 where=str(self.plan.spec.ref),
                 expected=f"at most memory={self._how.memory:,}",
                 fix="more buckets in the rows' table, a lower interleave, fewer columns, or more "
@@ -333,6 +347,7 @@ class Ahead(Iterator["pa.RecordBatch"]):
     def close(self) -> None:
         """Stop the thread; what it has made is thrown away."""
         self._stop.set()
+        self._stream.stop()
         while self._thread.is_alive():
             with contextlib.suppress(queue.Empty):
                 self._made.get(timeout=0.05)

@@ -52,7 +52,7 @@ EVERYTHING: Window = (None, None)
 class Reader:
     """A lake, the tables that were loaded from it, and those that were read whole.
 
-    only: the bucket of a set that has no other, once it was opened: for who opens it next.
+    only: the bucket of a set that has no other, once it was read: for who reads it next.
     """
 
     lake: Lake
@@ -60,7 +60,7 @@ class Reader:
     shared: dict[tuple[str, tuple[str, ...]], pa.Table] = field(default_factory=dict)
     groups: dict[str, OpenGroup] = field(default_factory=dict)
     stages: Stages = field(default_factory=Stages)
-    only: Opened | None = None
+    only: Lying | None = None
 
     def read(self, table: Bucketed, bucket: Bucket) -> pa.Table:
         """A bucket's rows, in the order of its files and of the rows in them."""
@@ -100,7 +100,8 @@ class Reader:
     def nbytes(self) -> int:
         """The bytes that are held for all buckets."""
         tables = sum(int(rows.nbytes) for rows in self.shared.values())
-        return tables + sum(opened.nbytes for opened in self.groups.values())
+        only = 0 if self.only is None else self.only.nbytes
+        return tables + only + sum(opened.nbytes for opened in self.groups.values())
 
 
 @dataclass(frozen=True, eq=False)
@@ -260,87 +261,133 @@ def _with_null(array: pa.Array) -> pa.Array:
     return indices.cast(pa.int64())
 
 
-class Sides:
-    """What stands beside a bucket's rows, matched once it is asked for: of the workers of a loader,
-    each takes rows of some buckets alone, and asks the others for their length."""
+class Lying:
+    """A bucket's rows as they lie, and what stands beside them, which is matched once it is asked
+    for: of the workers of a loader, each takes rows of some buckets alone, and asks the others for
+    their length."""
 
     def __init__(self, reader: Reader, plan: SetPlan, bucket: Bucket, rows: Rows) -> None:
-        self._reader, self._plan, self._bucket, self._rows = reader, plan, bucket, rows
-        self._matched: tuple[Side, ...] | None = None
+        self.reader, self.plan, self.bucket, self.rows = reader, plan, bucket, rows
+        self._sides: tuple[Side, ...] | None = None
 
     @property
-    def matched(self) -> tuple[Side, ...]:
+    def sides(self) -> tuple[Side, ...]:
         """In the plan's order. Raises `UserError` for what contradicts the rows."""
-        if self._matched is None:
+        if self._sides is None:
+            reader = self.reader
             found: list[Side] = []
-            for side in self._plan.sides:
-                with self._reader.stages.stage(f"match {side.name}"):
-                    found.append(
-                        _open_side(self._reader, self._plan, self._bucket, self._rows, side, found)
-                    )
-            self._matched = tuple(found)
-        return self._matched
+            for side in self.plan.sides:
+                with reader.stages.stage(f"match {side.name}"):
+                    one = _open_side(reader, self.plan, self.bucket, self.rows, side, found)
+                found.append(one)
+            self._sides = tuple(found)
+        return self._sides
 
     @property
     def nbytes(self) -> int:
         """The bytes that are held by now."""
-        return sum(side.nbytes for side in self._matched or ())
+        return self.rows.nbytes + sum(side.nbytes for side in self._sides or ())
 
 
 @dataclass(frozen=True, eq=False)
+class Ordered:
+    """A bucket's rows in the order in which they are trained on, so that a batch's are slices.
+
+    once: the columns of a request, a row for each, numbered as they first come; each: the others, a
+    row for each row; told: labels and weight. of: each row's request. together: whether the rows of
+    each request are.
+    """
+
+    plan: SetPlan
+    once: pa.RecordBatch
+    each: pa.RecordBatch
+    told: pa.RecordBatch
+    sides: tuple[Side, ...]
+    of: Ints
+    together: bool
+
+    @property
+    def nbytes(self) -> int:
+        own = sum(int(part.nbytes) for part in (self.once, self.each, self.told))
+        return own + self.of.nbytes + sum(side.nbytes for side in self.sides)
+
+    def piece(self, start: int, end: int) -> RequestBatch:
+        rows, of = slice(start, end), self.of[start:end]
+        requests: Ints | slice
+        if self.together and len(of):
+            requests, of = slice(int(of[0]), int(of[-1]) + 1), of - of[0]
+        else:
+            requests, of = dense(of)
+        once, each = _some(self.once, requests), _some(self.each, rows)
+        for side, opened in zip(self.plan.sides, self.sides, strict=True):
+            if side.user:
+                once |= opened.gather(requests)
+            else:
+                each |= opened.gather(rows)
+        each |= _some(self.told, rows)
+        return RequestBatch(_batch(once), _batch(each, len(of)), of, ())
+
+
+def ordered(lying: Lying, order: Ints) -> Ordered:
+    """The rows at these places, in their order."""
+    plan, rows, sides = lying.plan, lying.rows, lying.sides
+    requests, of = dense(rows.of[order])
+    told = {name: _numbers(values[order]) for name, values in rows.labels.items()}
+    if rows.weight is not None:
+        told[WEIGHT] = _numbers(rows.weight[order])
+    return Ordered(
+        plan,
+        once=_kept(plan, rows.once, requests),
+        each=_kept(plan, rows.each, order),
+        told=_batch(told),
+        sides=tuple(
+            opened.at(requests if side.user else order)
+            for side, opened in zip(plan.sides, sides, strict=True)
+        ),
+        of=of,
+        together=bool((np.diff(of) >= 0).all()),
+    )
+
+
 class Opened:
-    """A bucket that rows can be taken from.
+    """A bucket that rows can be taken from; they are put in their order when the first are.
 
     order: the rows in the order in which they are trained on. cuts: where that order may be cut,
     ascending, the last is the count of rows; None: anywhere.
     """
 
-    plan: SetPlan
-    rows: Rows
-    sides: Sides
-    order: Ints
-    cuts: Ints | None
-    stages: Stages = field(default_factory=Stages)
+    def __init__(self, lying: Lying, order: Ints, cuts: Ints | None) -> None:
+        self.cuts, self.stages = cuts, lying.reader.stages
+        self._lying: Lying | None = lying
+        self._order, self._plan = order, lying.plan
+        self._ordered: Ordered | None = None
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self._order)
 
     @property
     def nbytes(self) -> int:
         """The bytes that are held while it is open."""
-        return self.rows.nbytes + self.sides.nbytes
-
-    def close(self) -> None:
-        """Nothing is open: what is held goes with it."""
+        held = self._ordered or self._lying
+        return self._order.nbytes + (held.nbytes if held is not None else 0)
 
     def take(self, start: int, end: int) -> RequestBatch:
         """Rows ``start:end`` of the order, with all that is beside them, transformed."""
-        return transformed(self.plan, self.piece(start, end), self.stages)
+        return transformed(self._plan, self.piece(start, end), self.stages)
 
     def piece(self, start: int, end: int) -> RequestBatch:
-        """Rows ``start:end`` of the order, with all that is beside them."""
-        matched = self.sides.matched
+        """Rows ``start:end`` of the order, with all that is beside them. It has no `names`, and is
+        not expanded, before it is `transformed`."""
+        if self._lying is not None:
+            _ = self._lying.sides  # a stage of their own
+            with self.stages.stage("order"):
+                self._ordered, self._lying = ordered(self._lying, self._order), None
+        assert self._ordered is not None  # noqa: S101 - set with the rows as they lie gone
         with self.stages.stage("gather"):
-            user, wide, of = self._gathered(start, end, matched)
-        return RequestBatch(user, wide, of, ())
+            return self._ordered.piece(start, end)
 
-    def _gathered(
-        self, start: int, end: int, matched: Sequence[Side]
-    ) -> tuple[pa.RecordBatch, pa.RecordBatch, Ints]:
-        """The users' side, the rows' side, and each row's user."""
-        plan, rows = self.plan, self.rows
-        index = self.order[start:end]
-        requests, of = dense(rows.of[index])
-        once, each = _kept(plan, rows.once, requests), _kept(plan, rows.each, index)
-        for side, opened in zip(plan.sides, matched, strict=True):
-            if side.user:
-                once |= opened.gather(requests)
-            else:
-                each |= opened.gather(index)
-        each |= {name: _numbers(values[index]) for name, values in rows.labels.items()}
-        if rows.weight is not None:
-            each[WEIGHT] = _numbers(rows.weight[index])
-        return _batch(once), _batch(each, len(index)), of
+    def close(self) -> None:
+        """Nothing is open: what is held goes with it."""
 
 
 def transformed(plan: SetPlan, piece: RequestBatch, stages: Stages) -> RequestBatch:
@@ -369,9 +416,30 @@ def dense(of: Ints) -> tuple[Ints, Ints]:
     return coded.dictionary.to_numpy(), coded.indices.to_numpy().astype(np.int64)
 
 
-def _kept(plan: SetPlan, table: pa.Table, index: Ints) -> dict[str, pa.Array]:
+def _kept(plan: SetPlan, table: pa.Table, places: Ints) -> pa.RecordBatch:
+    """The columns that come out, of the rows at these places."""
     names = [name for name in plan.keeps if name in table.column_names]
-    return {name: taken(one_piece(table.column(name)), index) for name in names}
+    return one_batch(_at(table, names, places))
+
+
+def _some(batch: pa.RecordBatch, places: Ints | slice) -> dict[str, pa.Array]:
+    if not batch.num_columns:
+        return {}
+    if isinstance(places, slice):
+        columns = batch.slice(places.start, places.stop - places.start).columns
+    else:
+        columns = [taken(column, places) for column in batch.columns]
+    return dict(zip(batch.schema.names, columns, strict=True))
+
+
+def lying(reader: Reader, plan: SetPlan, bucket: Bucket, window: Window = EVERYTHING) -> Lying:
+    """Read one bucket's rows, as they lie."""
+    known, reader.only = reader.only, None
+    if known is not None and (known.plan, known.bucket) == (plan, bucket):
+        return known
+    with reader.stages.stage("label and sample"):
+        rows = open_rows(reader, plan, bucket, window)
+    return Lying(reader, plan, bucket, rows)
 
 
 def open_bucket(
@@ -384,16 +452,10 @@ def open_bucket(
     seed: int | None = None,
 ) -> Opened:
     """Read one bucket. seed: of the order; None: the spec's."""
-    known, reader.only = reader.only, None
-    if known is not None:
-        rows, sides = known.rows, known.sides
-    else:
-        with reader.stages.stage("label and sample"):
-            rows = open_rows(reader, plan, bucket, window)
-        sides = Sides(reader, plan, bucket, rows)
+    found = lying(reader, plan, bucket, window)
     number = [plan.spec.seed if seed is None else seed, epoch, 0 if bucket is None else bucket + 1]
-    order, cuts = _order(plan, rows, np.random.default_rng(number))
-    return Opened(plan, rows, sides, order, cuts, reader.stages)
+    order, cuts = _order(plan, found.rows, np.random.default_rng(number))
+    return Opened(found, order, cuts)
 
 
 def match(reader: Reader, plan: SetPlan, bucket: Bucket, rows: Rows) -> None:
@@ -482,7 +544,7 @@ def _batch(columns: dict[str, pa.Array], rows: int = 0) -> pa.RecordBatch:
     if not columns and rows:
         # A batch without a column has no rows either; one that nobody sees keeps the count.
         columns = {_NOBODY: pa.nulls(rows)}
-    return one_batch(pa.table(columns))
+    return pa.RecordBatch.from_arrays(list(columns.values()), list(columns))
 
 
 def _table(columns: Iterable[tuple[str, pa.Array]]) -> pa.Table:

@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import msgspec
+import numpy as np
 
 from bowerbird.core.errors import UserError
-from bowerbird.data.samples.bucket import EVERYTHING, Reader, match, open_bucket, open_rows
+from bowerbird.data.samples.bucket import EVERYTHING, Lying, Opened, Reader, lying, match, open_rows
 from bowerbird.data.samples.labels import columns_of
 from bowerbird.data.samples.sampling import Downsample
 from bowerbird.data.samples.views import explain
@@ -69,13 +70,15 @@ def check(
     full: dict[Bucket, int] = {}
     narrow = narrowed(plan)
     alone = len(plan.buckets) == 1
+    # What is read narrow of a table that all buckets share is not kept beside what is read whole.
+    narrowly = Reader(Lake(home))
     for bucket in plan.buckets:
         if alone:  # read whole at once: there is nothing to spare by a narrow look before
-            reader.only = open_bucket(reader, plan, bucket, window=window)
+            reader.only = Lying(reader, plan, bucket, open_rows(reader, plan, bucket, window))
             found = reader.only.rows
         else:
-            found = open_rows(reader, narrow, bucket, window)
-            match(reader, plan, bucket, found)
+            found = open_rows(narrowly, narrow, bucket, window)
+            match(narrowly, plan, bucket, found)
         rows, read, requests = rows + len(found), read + found.read, requests + len(found.first)
         for name, count in found.dropped.items():
             dropped[name] = dropped.get(name, 0) + count
@@ -92,7 +95,8 @@ def check(
     # The last is that of the rows whose entity is null, if there are such.
     held = 0
     for bucket in dict.fromkeys((max(full, key=lambda b: full[b]), list(full)[-1])):
-        opened = reader.only or open_bucket(reader, plan, bucket, window=window)
+        known = lying(reader, plan, bucket, window) if reader.only is None else reader.only
+        opened = Opened(known, np.arange(len(known.rows)), None)
         rehearsed = opened.take(0, min(REHEARSED, len(opened)))
         held = max(held, opened.nbytes)
         flat = rehearsed.expand()

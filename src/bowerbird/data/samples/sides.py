@@ -41,7 +41,11 @@ class Side(Protocol):
     @property
     def nbytes(self) -> int: ...
 
-    def gather(self, askers: Ints) -> dict[str, pa.Array]:
+    def at(self, askers: Ints) -> Side:
+        """Matched to these askers, in their order."""
+        ...
+
+    def gather(self, askers: Ints | slice) -> dict[str, pa.Array]:
         """Column -> the values of some askers, in their order."""
         ...
 
@@ -56,8 +60,16 @@ class Computed:
     def nbytes(self) -> int:
         return int(self.values.nbytes)
 
-    def gather(self, askers: Ints) -> dict[str, pa.Array]:
-        return _taken(self.values, askers)
+    def at(self, askers: Ints) -> Computed:
+        import pyarrow as pa
+
+        return self if _all(askers, len(self.values)) else Computed(pa.table(self.gather(askers)))
+
+    def gather(self, askers: Ints | slice) -> dict[str, pa.Array]:
+        if not isinstance(askers, slice):
+            return _taken(self.values, askers)
+        names, length = self.values.column_names, askers.stop - askers.start
+        return {n: one_piece(self.values.column(n)).slice(askers.start, length) for n in names}
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +83,10 @@ class Matched:
     def nbytes(self) -> int:
         return int(self.rows.nbytes) + self.places.nbytes
 
-    def gather(self, askers: Ints) -> dict[str, pa.Array]:
+    def at(self, askers: Ints) -> Matched:
+        return Matched(self.rows, self.places[askers])
+
+    def gather(self, askers: Ints | slice) -> dict[str, pa.Array]:
         return _taken(self.rows, self.places[askers])
 
 
@@ -87,12 +102,19 @@ class Earlier:
     def nbytes(self) -> int:
         return int(self.rows.nbytes) + self.start.nbytes + self.end.nbytes
 
-    def gather(self, askers: Ints) -> dict[str, pa.Array]:
+    def at(self, askers: Ints) -> Earlier:
+        return Earlier(self.rows, self.start[askers], self.end[askers])
+
+    def gather(self, askers: Ints | slice) -> dict[str, pa.Array]:
         start, end = self.start[askers], self.end[askers]
         return {
             name: lists_of(one_piece(self.rows.column(name)), start, end)
             for name in self.rows.column_names
         }
+
+
+def _all(askers: Ints, count: int) -> bool:
+    return len(askers) == count and bool((askers == np.arange(count)).all())
 
 
 def _taken(rows: pa.Table, places: Ints) -> dict[str, pa.Array]:

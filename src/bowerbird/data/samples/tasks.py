@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import threading
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -169,7 +170,8 @@ class Elsewhere:
                 yield Task(str(place), call, (home, plan.only(bucket), bucket, *fixed))
 
         self.stages = Stages()
-        self._outcomes = engine.run(tasks())
+        self._stop = threading.Event()
+        self._outcomes = engine.run(tasks(), cancel=self._stop)
         self._found: dict[int, BucketFile] = {}
 
     def open(self, place: int) -> tuple[Written, Length]:
@@ -184,6 +186,9 @@ class Elsewhere:
 
     def finished(self, joined: RequestBatch) -> RequestBatch:
         return joined  # each task transforms what it writes
+
+    def stop(self) -> None:
+        self._stop.set()
 
     def close(self) -> None:
         self._outcomes.close()

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from bowerbird.data.samples.planning import SetPlan
 
 Stacked = Mapping[str, Sequence[str]]
-NONE: Stacked = {}
+UNSTACKED: Stacked = {}
 
 OFFSETS = "__offsets"
 """After the name of a column of lists: where each row's values end and the next one's begin."""
@@ -114,7 +114,7 @@ def to_torch(
     position: Position = START,
     split: str = "",
     shard: tuple[int, int] = (0, 1),
-    stacked: Stacked = NONE,
+    stacked: Stacked = UNSTACKED,
     engine: Engine | None = None,
     folder: str | None = None,
 ) -> SetBatches:
@@ -144,7 +144,9 @@ def to_torch(
     return SetBatches(home, plan, how, position, stacked, engine, folder)
 
 
-def tensors(batch: pa.RecordBatch, name: str, stacked: Stacked = NONE) -> dict[str, torch.Tensor]:
+def tensors(
+    batch: pa.RecordBatch, name: str, stacked: Stacked = UNSTACKED
+) -> dict[str, torch.Tensor]:
     """Column -> tensor, of memory of its own. name: of the set, for errors. stacked: as for
     `to_torch`."""
     import pyarrow as pa
