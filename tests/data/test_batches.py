@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 from bowerbird.core.errors import SpecError, UserError
 from bowerbird.core.steps import Home
 from bowerbird.data.samples.batches import Here, batches
-from bowerbird.data.samples.bucket import Reader, lying
 from bowerbird.data.samples.checks import check
 from bowerbird.data.samples.labels import Judged, Reward
 from bowerbird.data.samples.leakage import LeakageError
 from bowerbird.data.samples.order import Length, Position, draw
 from bowerbird.data.samples.plain import plain_rows
 from bowerbird.data.samples.planning import SetPlan, plan_set
+from bowerbird.data.samples.rows import Reader
 from bowerbird.data.samples.sampling import Between, Downsample, Share
 from bowerbird.data.samples.specs import Beside, SequenceOf, TrainingSet
 from bowerbird.data.samples.splits import Windows
@@ -502,7 +502,7 @@ def test_a_set_of_one_bucket_is_read_once_checks_and_all(
         return read_bucket(self, table, bucket)
 
     monkeypatch.setattr(Reader, "read", counted)
-    assert lying(Reader(lake), plan, plan.buckets[0]).sides
+    assert read_bucket(Reader(lake), plan, plan.buckets[0]).sides
     once = opened.copy()
     opened.clear()
     found = rows_of(batches(home, plan, batch_size=17))

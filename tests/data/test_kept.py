@@ -14,10 +14,10 @@ import pytest
 from bowerbird.core.errors import UserError
 from bowerbird.core.steps import Home
 from bowerbird.data.samples.batches import Ahead, batches, fitted
-from bowerbird.data.samples.bucket import Reader, open_rows
 from bowerbird.data.samples.kept import keep, kept_plan
 from bowerbird.data.samples.planning import SetPlan, plan_set
 from bowerbird.data.samples.roofline import measure
+from bowerbird.data.samples.rows import Reader, open_rows
 from bowerbird.data.samples.sampling import Downsample
 from bowerbird.data.samples.splits import Windows
 from bowerbird.data.samples.transforms import FillNull, Hash, Log1p, Standardize

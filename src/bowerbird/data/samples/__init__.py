@@ -10,9 +10,10 @@ process, in others and on Ray, from any position on; a kept table, where many ru
         train(batch)
     loader = DataLoader(to_torch(home, plan), batch_size=None, num_workers=2)
 
-`planning` pins versions; `bucket` opens one bucket and takes runs of its rows, with what `sides`
-put beside them; `order` says which runs make a batch; `batches` reads them, `tasks` by an engine.
-`plain` says it all in loops. `requests`, `negatives`, `leakage` are for functions of `Examples`.
+`planning` pins versions; `rows` reads those of a bucket, `sides` say what stands beside each, and
+`bucket` puts both in their order, of which runs are taken; `order` says which runs make a batch;
+`batches` reads them, `tasks` by an engine. `plain` says it all in loops. `requests`, `negatives`,
+`leakage` are for functions of `Examples`.
 """
 
 from bowerbird.data.samples.batches import Ahead, Batches, batches, fitted

@@ -27,10 +27,11 @@ from bowerbird.core.errors import UserError
 from bowerbird.core.meaning import digest
 from bowerbird.data.features.compute import place_of
 from bowerbird.data.samples import checks, transforms
-from bowerbird.data.samples.bucket import Opened, Reader, open_bucket, transformed
+from bowerbird.data.samples.bucket import Opened, open_bucket, transformed
 from bowerbird.data.samples.order import Length, Position, Slice, bucket_order, draw
 from bowerbird.data.samples.planning import SetPlan, pruned
 from bowerbird.data.samples.request_batch import RequestBatch, joined
+from bowerbird.data.samples.rows import Reader
 from bowerbird.data.samples.stages import Stages
 from bowerbird.lake import Lake
 

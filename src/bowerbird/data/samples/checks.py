@@ -12,8 +12,9 @@ import msgspec
 import numpy as np
 
 from bowerbird.core.errors import UserError
-from bowerbird.data.samples.bucket import EVERYTHING, Lying, Opened, Reader, lying, match, open_rows
+from bowerbird.data.samples.bucket import Lying, Opened, match, read_bucket
 from bowerbird.data.samples.labels import columns_of
+from bowerbird.data.samples.rows import EVERYTHING, Reader, open_rows
 from bowerbird.data.samples.sampling import Downsample
 from bowerbird.data.samples.views import explain
 from bowerbird.lake import Lake
@@ -95,7 +96,7 @@ def check(
     # The last is that of the rows whose entity is null, if there are such.
     held = 0
     for bucket in dict.fromkeys((max(full, key=lambda b: full[b]), list(full)[-1])):
-        known = lying(reader, plan, bucket, window) if reader.only is None else reader.only
+        known = read_bucket(reader, plan, bucket, window) if reader.only is None else reader.only
         opened = Opened(known, np.arange(len(known.rows)), None)
         rehearsed = opened.take(0, min(REHEARSED, len(opened)))
         held = max(held, opened.nbytes)

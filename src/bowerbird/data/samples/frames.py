@@ -11,10 +11,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from bowerbird.data.samples.batches import MEMORY, START, How, batches
-from bowerbird.data.samples.bucket import Reader, open_bucket
+from bowerbird.data.samples.bucket import open_bucket
 from bowerbird.data.samples.checks import check
 from bowerbird.data.samples.order import Length, Position
 from bowerbird.data.samples.planning import pruned
+from bowerbird.data.samples.rows import Reader
 from bowerbird.lake import Lake
 
 if TYPE_CHECKING:

@@ -25,10 +25,11 @@ from bowerbird.data.features.compute import place_of
 from bowerbird.data.features.specs import FeatureGroup
 from bowerbird.data.samples import transforms
 from bowerbird.data.samples.batches import fitted
-from bowerbird.data.samples.bucket import Reader, open_bucket
+from bowerbird.data.samples.bucket import open_bucket
 from bowerbird.data.samples.checks import check
 from bowerbird.data.samples.order import Length
 from bowerbird.data.samples.planning import SetPlan, plan_set
+from bowerbird.data.samples.rows import Reader
 from bowerbird.data.samples.specs import TrainingSet
 from bowerbird.data.samples.transforms import Fitted
 from bowerbird.lake import Lake, Table, TableLog, Written, bucket, write

@@ -21,9 +21,10 @@ import numpy as np
 import numpy.typing as npt
 
 from bowerbird.core.engine import Task
-from bowerbird.data.samples.bucket import Reader, dense, open_bucket
+from bowerbird.data.samples.bucket import dense, open_bucket
 from bowerbird.data.samples.order import Length, Position
 from bowerbird.data.samples.request_batch import RequestBatch, joined
+from bowerbird.data.samples.rows import Reader
 from bowerbird.data.samples.stages import Stages
 from bowerbird.lake import Lake
 
