@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from bowerbird.core.errors import SpecError, UserError
 from bowerbird.core.steps import Home
 from bowerbird.data.samples.batches import Here, batches
+from bowerbird.data.samples.bucket import read_bucket
 from bowerbird.data.samples.checks import check
 from bowerbird.data.samples.labels import Judged, Reward
 from bowerbird.data.samples.leakage import LeakageError
@@ -495,11 +496,11 @@ def test_a_set_of_one_bucket_is_read_once_checks_and_all(
     plan = plan_of(home, the_set(rows="table:shop/flat"))
     assert len(plan.buckets) == 1
     opened: list[str] = []
-    read_bucket = Reader.read
+    reads = Reader.read
 
     def counted(self: Reader, table: Any, bucket: Any) -> pa.Table:
         opened.append(table.name)
-        return read_bucket(self, table, bucket)
+        return reads(self, table, bucket)
 
     monkeypatch.setattr(Reader, "read", counted)
     assert read_bucket(Reader(lake), plan, plan.buckets[0]).sides
