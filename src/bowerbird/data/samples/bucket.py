@@ -70,6 +70,25 @@ class Lying:
 
 
 @dataclass(frozen=True, eq=False)
+class Columns:
+    """Columns of rows, in an order. narrow: put in it. wide: lists, as they lie, and the place of
+    each: they are copied once, for a batch."""
+
+    narrow: pa.RecordBatch
+    wide: dict[str, pa.Array]
+    places: Ints
+
+    @property
+    def nbytes(self) -> int:
+        wide = sum(int(one.nbytes) for one in self.wide.values())
+        return int(self.narrow.nbytes) + wide + self.places.nbytes
+
+    def some(self, rows: Ints | slice) -> dict[str, pa.Array]:
+        found = _some(self.narrow, rows)
+        return found | {name: taken(one, self.places[rows]) for name, one in self.wide.items()}
+
+
+@dataclass(frozen=True, eq=False)
 class Ordered:
     """A bucket's rows in the order in which they are trained on, so that a batch's are slices.
 
@@ -79,8 +98,8 @@ class Ordered:
     """
 
     plan: SetPlan
-    once: pa.RecordBatch
-    each: pa.RecordBatch
+    once: Columns
+    each: Columns
     told: pa.RecordBatch
     sides: tuple[Side, ...]
     of: Ints
@@ -98,7 +117,7 @@ class Ordered:
             requests, of = slice(int(of[0]), int(of[-1]) + 1), of - of[0]
         else:
             requests, of = dense(of)
-        once, each = _some(self.once, requests), _some(self.each, rows)
+        once, each = self.once.some(requests), self.each.some(rows)
         for side, opened in zip(self.plan.sides, self.sides, strict=True):
             if side.user:
                 once |= opened.gather(requests)
@@ -111,7 +130,9 @@ class Ordered:
 def ordered(lying: Lying, order: Ints) -> Ordered:
     """The rows at these places, in their order."""
     plan, rows, sides = lying.plan, lying.rows, lying.sides
-    requests, of = dense(rows.of[order])
+    requests, of = rows.of[order], np.arange(len(order))
+    if len(rows.first) < len(rows):  # several rows of a request
+        requests, of = dense(requests)
     told = {name: _numbers(values[order]) for name, values in rows.labels.items()}
     if rows.weight is not None:
         told[WEIGHT] = _numbers(rows.weight[order])
@@ -196,10 +217,18 @@ def dense(of: Ints) -> tuple[Ints, Ints]:
     return coded.dictionary.to_numpy(), coded.indices.to_numpy().astype(np.int64)
 
 
-def _kept(plan: SetPlan, table: pa.Table, places: Ints) -> pa.RecordBatch:
+def _kept(plan: SetPlan, table: pa.Table, places: Ints) -> Columns:
     """The columns that come out, of the rows at these places."""
+    import pyarrow.types as of
+
     names = [name for name in plan.keeps if name in table.column_names]
-    return one_batch(at_places(table, names, places))
+    types = {name: table.schema.field(name).type for name in names}
+    wide = [name for name, kind in types.items() if of.is_list(kind) or of.is_large_list(kind)]
+    return Columns(
+        one_batch(at_places(table, [name for name in names if name not in wide], places)),
+        {name: one_piece(table.column(name)) for name in wide},
+        places,
+    )
 
 
 def _some(batch: pa.RecordBatch, places: Ints | slice) -> dict[str, pa.Array]:

@@ -97,9 +97,9 @@ def check(
     held = 0
     for bucket in dict.fromkeys((max(full, key=lambda b: full[b]), list(full)[-1])):
         known = read_bucket(reader, plan, bucket, window) if reader.only is None else reader.only
-        opened = Opened(known, np.arange(len(known.rows)), None)
-        rehearsed = opened.take(0, min(REHEARSED, len(opened)))
-        held = max(held, opened.nbytes)
+        few = np.arange(min(REHEARSED, len(known.rows)))
+        rehearsed = Opened(known, few, None).take(0, len(few))
+        held = max(held, known.nbytes)
         flat = rehearsed.expand()
         width = max(width, int(flat.nbytes) // len(rehearsed))
         if look is not None:
