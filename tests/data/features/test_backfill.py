@@ -229,29 +229,31 @@ def test_a_group_that_reads_the_future_is_not_staged(tmp_path: Path) -> None:
     assert not Lake(shop.home).find(STAGED)
 
 
-ONLY_HERE = """    sql='SELECT asked.row, 1 AS n FROM asked', schema={"n": "long"}, runs=("local",),
+ONE_PLACE = """    sql='SELECT asked.row, 1 AS n FROM asked', schema={{"n": "long"}}, runs=("{}",),
 """
 
 
 @pytest.mark.slow
-def test_a_group_that_runs_here_alone_is_not_staged_by_an_engine_that_is_elsewhere(
-    tmp_path: Path,
+@pytest.mark.parametrize(("place", "other"), [("local", "ray"), ("ray", "local")])
+def test_a_group_is_staged_by_an_engine_of_a_place_where_it_runs_and_by_no_other(
+    tmp_path: Path, place: str, other: str
 ) -> None:
     line = next(line for line in SPECS.splitlines(keepends=True) if "columns={" in line)
-    shop = stocked(tmp_path, range(20, 22), SPECS.replace(line, ONLY_HERE))
+    here = stocked(tmp_path, range(20, 22), SPECS.replace(line, ONE_PLACE.format(place)))
 
     def named_ray(loaded: Loaded) -> Engine:
         engine = open_engine(EngineKind.THREADS, workers=1, paths=(loaded.project,))
         engine.name = "ray, by its name alone"
         return engine
 
-    elsewhere = Workspace(load_settings(tmp_path, variables={}), registry(), named_ray)
-    run = elsewhere.apply(elsewhere.plan())
-    assert run is not None
-    assert "which does not run in ray" in str(run.steps[0].error)
-    here = shop.apply(shop.plan())
-    assert here is not None
-    assert here.state == RunState.DONE
+    there = Workspace(load_settings(tmp_path, variables={}), registry(), named_ray)
+    runs, refuses = (here, there) if place == "local" else (there, here)
+    refused = refuses.apply(refuses.plan())
+    assert refused is not None
+    assert f"which does not run in {other}" in str(refused.steps[0].error)
+    done = runs.apply(runs.plan())
+    assert done is not None
+    assert done.state == RunState.DONE
 
 
 @pytest.mark.slow
