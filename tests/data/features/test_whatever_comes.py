@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bowerbird.cli import screen_features
@@ -62,7 +62,12 @@ GATES = (
 )
 
 
+LONG = pa.array([None, None, [1.5e154]], pa.list_(pa.float64()))
+"""A vector whose square is no number any more."""
+
+
 @pytest.mark.slow
+@example(LONG, LONG, Kind.EMBEDDING, False)
 @given(columns, columns, st.sampled_from(list(Kind)), st.booleans())
 def test_nothing_falls_over(before: pa.Array, after: pa.Array, kind: Kind, exactly: bool) -> None:
     how = summarise_exactly if exactly else summarise

@@ -99,6 +99,8 @@ def _covered(values: pa.Array, kind: Kind) -> Any:
 
 def _sizes(values: pa.Array, kind: Kind) -> Any:
     """What a range is about: a number itself, a vector's norm, a list's length."""
+    import math
+
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -108,7 +110,7 @@ def _sizes(values: pa.Array, kind: Kind) -> Any:
         return pc.list_value_length(values)
     if kind is Kind.EMBEDDING:
         norms = [
-            None if one is None else sum((part or 0.0) ** 2 for part in one) ** 0.5
+            None if one is None else math.hypot(*(part or 0.0 for part in one))
             for one in values.to_pylist()
         ]
         return pa.array(norms, pa.float64())
