@@ -6,6 +6,7 @@ the benchmark says so. Its imports are made before the clock and the memory's ma
 
 from __future__ import annotations
 
+import argparse
 import gc
 import json
 import os
@@ -26,6 +27,20 @@ HOUSE = {"ARROW_DEFAULT_MEMORY_POOL": "jemalloc"}
 """As `bowerbird` runs, and for all others that use Arrow."""
 
 Contender = Callable[[str], tuple[int, float]]
+
+
+def asked(
+    parser: argparse.ArgumentParser, contenders: Mapping[str, tuple[Contender, Iterable[str]]]
+) -> argparse.Namespace:
+    """What the command line asks. A contender's own process runs it, and ends here."""
+    parser.add_argument("--contender", help=argparse.SUPPRESS)
+    parser.add_argument("--folder", help=argparse.SUPPRESS)
+    parser.add_argument("--limit", type=int, help=argparse.SUPPRESS)
+    found = parser.parse_args()
+    if found.contender:
+        measured(*contenders[found.contender], found.folder, found.limit)
+        sys.exit()
+    return found
 
 
 def run(module: str, name: str, folder: str, limit: int | None = None) -> dict[str, Any]:

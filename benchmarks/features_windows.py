@@ -209,13 +209,7 @@ def main() -> None:
     parser.add_argument("--events", type=float, default=3e7)
     parser.add_argument("--keys", type=float, default=1e5)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--contender")
-    parser.add_argument("--folder")
-    parser.add_argument("--limit", type=int)
-    asked = parser.parse_args()
-    if asked.contender:
-        _apart.measured(*CONTENDERS[asked.contender], asked.folder, asked.limit)
-        return
+    asked = _apart.asked(parser, CONTENDERS)
     with tempfile.TemporaryDirectory() as root:
         folder = f"{root}/bench"
         Path(folder).mkdir()

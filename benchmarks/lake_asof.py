@@ -101,13 +101,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", type=float, default=1.0)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--contender")
-    parser.add_argument("--folder")
-    parser.add_argument("--limit", type=int)
-    asked = parser.parse_args()
-    if asked.contender:
-        _apart.measured(*CONTENDERS[asked.contender], asked.folder, asked.limit)
-        return
+    asked = _apart.asked(parser, CONTENDERS)
     with tempfile.TemporaryDirectory() as folder:
         prepare(folder, asked.size)
         print(explain(bucket_join(Lake(home(folder)), *SIDES)))

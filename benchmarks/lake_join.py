@@ -186,13 +186,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--limit-mb", type=int, default=300)
     parser.add_argument("--without", default="", help="contenders to leave out, by a comma")
-    parser.add_argument("--contender")
-    parser.add_argument("--folder")
-    parser.add_argument("--limit", type=int)
-    asked = parser.parse_args()
-    if asked.contender:
-        _apart.measured(*CONTENDERS[asked.contender], asked.folder, asked.limit)
-        return
+    asked = _apart.asked(parser, CONTENDERS)
     names = [name for name in CONTENDERS if name.split()[0].strip(",") not in asked.without]
     with tempfile.TemporaryDirectory() as folder:
         prepare(folder, asked.size)

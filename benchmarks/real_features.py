@@ -269,13 +269,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--times", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--contender")
-    parser.add_argument("--folder")
-    parser.add_argument("--limit", type=int)
-    asked = parser.parse_args()
-    if asked.contender:
-        _apart.measured(*CONTENDERS[asked.contender], asked.folder, asked.limit)
-        return
+    asked = _apart.asked(parser, CONTENDERS)
     for times in dict.fromkeys((1, asked.times)):
         with tempfile.TemporaryDirectory() as folder:
             prepare(folder, wikipedia(), times)

@@ -234,13 +234,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--times", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--contender")
-    parser.add_argument("--folder")
-    parser.add_argument("--limit", type=int)
-    asked = parser.parse_args()
-    if asked.contender:
-        _apart.measured(*CONTENDERS[asked.contender], asked.folder, asked.limit)
-        return
+    asked = _apart.asked(parser, CONTENDERS)
     logs = {"lastfm": (lastfm(), 1), "wikipedia": (wikipedia(), 1)}
     if asked.times > 1:
         logs[f"wikipedia x {asked.times}"] = (wikipedia(), asked.times)

@@ -70,6 +70,11 @@ def taken(array: pa.Array, places: Ints, long: int = LONG) -> pa.Array:
     return lists_of(array.values, bounds[places], bounds[places + 1], array.type, long)
 
 
+def all_in_order(places: Ints, count: int) -> bool:
+    """Whether these are all places of so many, in their order: nothing is to be moved."""
+    return len(places) == count and bool((places == np.arange(count)).all())
+
+
 def numbers(column: Any) -> Floats:
     """A column as float64; null is NaN."""
     import pyarrow as pa

@@ -16,7 +16,7 @@ from bowerbird.core.errors import UserError
 from bowerbird.data.features.compute import with_lookup
 from bowerbird.data.features.events import microseconds
 from bowerbird.data.samples import sides as beside
-from bowerbird.data.samples.arrays import joint_codes, numbers, taken
+from bowerbird.data.samples.arrays import all_in_order, joint_codes, numbers, taken
 from bowerbird.data.samples.labels import labelled
 from bowerbird.data.samples.sampling import Downsample, Sampled, sampled
 from bowerbird.data.samples.stages import Stages
@@ -228,7 +228,7 @@ def at_places(table: pa.Table, names: Sequence[str], places: Ints) -> pa.Table:
     """Some columns of the rows at these places, in one piece each: rows are taken of them often."""
     import pyarrow as pa
 
-    every = np.array_equal(places, np.arange(table.num_rows))
+    every = all_in_order(places, table.num_rows)
     pieces = {name: one_piece(table.column(name)) for name in names}
     return pa.table({n: one if every else taken(one, places) for n, one in pieces.items()})
 

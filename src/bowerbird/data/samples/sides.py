@@ -17,7 +17,7 @@ from bowerbird.core.errors import UserError
 from bowerbird.data.features.compute import prepared
 from bowerbird.data.features.events import microseconds
 from bowerbird.data.features.leakage import Audit, audit, refuse
-from bowerbird.data.samples.arrays import NULL, joint_codes, lists_of
+from bowerbird.data.samples.arrays import NULL, all_in_order, joint_codes, lists_of
 from bowerbird.data.samples.leakage import refuse_leaks
 from bowerbird.data.samples.sequences import actions
 from bowerbird.data.samples.specs import batch_name
@@ -63,7 +63,11 @@ class Computed:
     def at(self, askers: Ints) -> Computed:
         import pyarrow as pa
 
-        return self if _all(askers, len(self.values)) else Computed(pa.table(self.gather(askers)))
+        return (
+            self
+            if all_in_order(askers, len(self.values))
+            else Computed(pa.table(self.gather(askers)))
+        )
 
     def gather(self, askers: Ints | slice) -> dict[str, pa.Array]:
         if not isinstance(askers, slice):
@@ -111,10 +115,6 @@ class Earlier:
             name: lists_of(one_piece(self.rows.column(name)), start, end)
             for name in self.rows.column_names
         }
-
-
-def _all(askers: Ints, count: int) -> bool:
-    return len(askers) == count and bool((askers == np.arange(count)).all())
 
 
 def _taken(rows: pa.Table, places: Ints) -> dict[str, pa.Array]:
